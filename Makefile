@@ -1,0 +1,167 @@
+# TaskMet: builds, tests and installs libtaskmet. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# The header is the one place that states the version and the number of the binary interface.
+header = $(shell sed -n 's/^\#define TASKMET_$(1) *//p' include/taskmet.h)
+VERSION_MAJOR := $(call header,VERSION_MAJOR)
+VERSION_MINOR := $(call header,VERSION_MINOR)
+VERSION := $(VERSION_MAJOR).$(VERSION_MINOR).$(call header,VERSION_PATCH)
+SONAME := libtaskmet.so.$(call header,ABI_VERSION)
+LIBRARY_FILE := libtaskmet.so.$(VERSION)
+
+# Where `make install` puts things, below DESTDIR.
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR := $(PREFIX)/include
+PKGCONFIGDIR := $(LIBDIR)/pkgconfig
+CMAKEDIR := $(LIBDIR)/cmake/TaskMet
+
+# The directory of the built library.
+BUILT := .build/release
+CFLAGS ?= -O2
+WARNINGS := -Wall -Wextra -Wpedantic
+
+.PHONY: build demo examples test test-swift test-c test-examples test-packaging test-python install uninstall \
+  clean format lint help system-packages system-packages-test
+
+## build: the library, .build/release/libtaskmet.so (self-contained: the Swift runtime is inside)
+build: system-packages
+	swift build -c release --product taskmet -Xswiftc -static-stdlib
+	@ln -sf libtaskmet.so $(BUILT)/$(SONAME)  # the name that programs look for; SwiftPM makes only libtaskmet.so
+
+## demo: the library and its main job: an external training loop in C learns a metric
+demo: examples
+	$(EXAMPLES)/online_loop
+
+# Called with another EXAMPLES directory and EXTRA flags by test-examples.
+EXAMPLES := .build/examples
+EXTRA :=
+## examples: the C programs in examples/c, as .build/examples/*
+examples: build $(patsubst examples/c/%.c,$(EXAMPLES)/%,$(wildcard examples/c/*.c)) $(EXAMPLES)/online_loop
+
+# The parts that examples share; every example is linked with all of them.
+SHARED_SOURCES := $(wildcard examples/c/common/*.c)
+SHARED_HEADERS := $(wildcard examples/c/common/*.h)
+
+$(EXAMPLES)/%: examples/c/%.c $(SHARED_SOURCES) $(SHARED_HEADERS) include/taskmet.h | build
+	@mkdir -p $(@D)
+	$(CC) -std=c99 $(CFLAGS) $(WARNINGS) $(EXTRA) -Iinclude $< $(SHARED_SOURCES) -o $@ \
+	  -L$(BUILT) -ltaskmet -lm -Wl,-rpath,'$$ORIGIN/../release'
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+TEST_PARTS := swift c examples packaging python
+TEST_LOGS := .build/test-logs
+# What each runner prints at its end: Swift Testing, the C programs and run.sh scripts, pytest.
+SUMMARY := Test run with [0-9]+ test|[0-9]+ passed, [0-9]+ failed|[0-9]+ (passed|failed|errors?|skipped)\b.* in [0-9.]+s
+
+## test: every test: Swift, C, examples, packaging, Python; test-swift, test-c, ... run one part
+test: system-packages-test build
+	@rm -rf $(TEST_LOGS); mkdir -p $(TEST_LOGS); failed=; \
+	for part in $(TEST_PARTS); do \
+	  echo; echo "=== test-$$part"; \
+	  $(MAKE) -o build test-$$part 2>&1 | tee $(TEST_LOGS)/$$part || failed+=" test-$$part"; \
+	done; \
+	echo; echo "=== summaries"; \
+	for part in $(TEST_PARTS); do \
+	  grep -E '$(SUMMARY)' $(TEST_LOGS)/$$part || echo "test-$$part ended without a summary"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make test: FAILED:$$failed" >&2; exit 1; fi
+
+# XCTest is off because it would report its 0 tests as a success of its own; a test written for it would not run.
+test-swift: build
+	@if grep -rn --include='*.swift' '^import XCTest' Tests; then echo "use Swift Testing, not XCTest" >&2; exit 1; fi
+	swift build --build-tests
+	swift test --skip-build --disable-xctest
+
+test-c: build
+	bash Tests/c/run.sh "$(CURDIR)/$(BUILT)" "$(CURDIR)/include" "$(CURDIR)/.build/c-tests"
+
+# The examples compile without a warning, and run.
+test-examples: build
+	@$(MAKE) -o build examples EXAMPLES=.build/examples-strict EXTRA=-Werror
+	@passed=0; failed=0; for source in examples/c/*.c; do \
+	  name=$$(basename $$source .c); echo "--- $$name"; \
+	  if .build/examples-strict/$$name; then passed=$$((passed + 1)); \
+	  else echo "$$name FAILED"; failed=$$((failed + 1)); fi; \
+	done; \
+	echo "examples: $$passed passed, $$failed failed"; [ $$failed -eq 0 ]
+
+test-packaging: build
+	bash Tests/packaging/run.sh "$(CURDIR)/$(BUILT)"
+
+test-python: build .venv/installed
+	TASKMET_LIBRARY="$(CURDIR)/$(BUILT)/libtaskmet.so" .venv/bin/python -m pytest Tests/python
+
+.venv/installed: Tests/python/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+# Steps from one installed directory to another: by these the installed files find each other, and can be moved.
+steps = $(shell realpath -ms --relative-to="$(1)" "$(2)")
+FILL = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@VERSION_MAJOR@|$(VERSION_MAJOR)|g' \
+  -e 's|@VERSION_MINOR@|$(VERSION_MINOR)|g' -e 's|@LIBRARY_FILE@|$(LIBRARY_FILE)|g' -e 's|@SONAME@|$(SONAME)|g' \
+  -e 's|@PREFIX_FROM_PC@|$(call steps,$(PKGCONFIGDIR),$(PREFIX))|g' \
+  -e 's|@PREFIX_FROM_CMAKE@|$(call steps,$(CMAKEDIR),$(PREFIX))|g'
+
+# A program started in the usual prefixes finds the library by the loader's cache.
+REFRESH_CACHE = if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ]; then \
+  case "$(PREFIX)" in /usr | /usr/local) ldconfig ;; esac; fi
+
+## install: library, header, pkg-config and CMake files, to PREFIX=/usr/local (LIBDIR=PREFIX/lib) below DESTDIR=
+install:
+# Installs what is built, and builds only where nothing is: `sudo make install` must not build as root.
+	@[ -e "$(BUILT)/libtaskmet.so" ] || $(MAKE) build
+	install -d "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PKGCONFIGDIR)" "$(DESTDIR)$(CMAKEDIR)"
+	install -m 644 include/taskmet.h "$(DESTDIR)$(INCLUDEDIR)/"
+	strip --strip-unneeded -o "$(DESTDIR)$(LIBDIR)/$(LIBRARY_FILE)" "$(BUILT)/libtaskmet.so"
+	chmod 644 "$(DESTDIR)$(LIBDIR)/$(LIBRARY_FILE)"
+	ln -sf $(LIBRARY_FILE) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
+	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libtaskmet.so"
+	@$(FILL) packaging/taskmet.pc.in > "$(DESTDIR)$(PKGCONFIGDIR)/taskmet.pc"
+	@$(FILL) packaging/TaskMetConfig.cmake.in > "$(DESTDIR)$(CMAKEDIR)/TaskMetConfig.cmake"
+	@$(FILL) packaging/TaskMetConfigVersion.cmake.in > "$(DESTDIR)$(CMAKEDIR)/TaskMetConfigVersion.cmake"
+	@$(REFRESH_CACHE)
+
+## uninstall: removes what install put there, with the same variables
+uninstall:
+	rm -f "$(DESTDIR)$(INCLUDEDIR)/taskmet.h" "$(DESTDIR)$(PKGCONFIGDIR)/taskmet.pc" \
+	  "$(DESTDIR)$(LIBDIR)/$(LIBRARY_FILE)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/libtaskmet.so"
+	rm -rf "$(DESTDIR)$(CMAKEDIR)"
+	@$(REFRESH_CACHE)
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+## clean: removes all that was built, and the Python environment of the tests
+clean:
+	rm -rf .build .venv Package.resolved .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+## format: formats the Swift sources in place
+format:
+	swift format format --in-place --parallel --recursive Package.swift Sources Tests
+
+## lint: checks the format of the Swift sources, and compiles the header alone
+lint:
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	bash packaging/check-header.sh include
+
+## system-packages: checks for, and as root installs, the system packages that build needs; -test: that test needs
+system-packages:
+	@CC="$(CC)" bash packaging/check-system-packages.sh build
+
+system-packages-test:
+	@CC="$(CC)" bash packaging/check-system-packages.sh test
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z-]*\): /\1\t/p' $(MAKEFILE_LIST) | expand -t 17

@@ -1,0 +1,3 @@
+// The one place that names the BLAS and LAPACK headers.
+#include <cblas.h>
+#include <lapacke.h>

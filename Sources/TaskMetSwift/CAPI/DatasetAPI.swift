@@ -1,0 +1,140 @@
+// taskmet_dataset_*, taskmet_workspace_*.
+
+import CTaskMet
+
+/// x and y of a dataset.
+private func requireData(
+  _ rows: Int64, _ features: Int, _ x: UnsafePointer<Double>?, _ xStride: Int64, _ targets: Int,
+  _ y: UnsafePointer<Double>?, _ yStride: Int64
+) throws -> (x: MatrixView, y: MatrixView) {
+  let rows = try requireInteger(rows, "rows")
+  return (
+    try requireMatrix(x, rows: rows, columns: features, stride: xStride, "x"),
+    try requireMatrix(y, rows: rows, columns: targets, stride: yStride, "y")
+  )
+}
+
+private func requireWeights(_ weights: UnsafePointer<Double>?, _ count: Int64, _ rows: Int, _ countName: String) throws
+  -> UnsafePointer<Double>
+{
+  let weights = try requireVector(weights, count, rows, "weights", countName)
+  if let index = (0..<rows).first(where: { weights[$0] < 0 }) {
+    throw TaskMetError.invalidArgument("weights[\(index)] must be >= 0, got \(weights[index])")
+  }
+  return weights
+}
+
+@_cdecl("taskmet_dataset_create") @implementation
+public func taskmet_dataset_create(
+  _ rows: Int64, _ features: Int64, _ x: UnsafePointer<Double>!, _ x_stride: Int64, _ targets: Int64,
+  _ y: UnsafePointer<Double>!, _ y_stride: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("dataset_create") {
+    let out = try requirePointer(dataset, "dataset")
+    let data = try requireData(
+      rows, try requireWidth(features, "features"), x, x_stride, try requireWidth(targets, "targets"), y, y_stride)
+    out.pointee = try makeHandle(try Dataset(copying: data.x, data.y))
+  }
+}
+
+@_cdecl("taskmet_dataset_borrow") @implementation
+public func taskmet_dataset_borrow(
+  _ rows: Int64, _ features: Int64, _ x: UnsafePointer<Double>!, _ x_stride: Int64, _ targets: Int64,
+  _ y: UnsafePointer<Double>!, _ y_stride: Int64, _ release: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!,
+  _ owner: UnsafeMutableRawPointer!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("dataset_borrow") {
+    let out = try requirePointer(dataset, "dataset")
+    let data = try requireData(
+      rows, try requireWidth(features, "features"), x, x_stride, try requireWidth(targets, "targets"), y, y_stride)
+    // Nothing can fail once the owner's release belongs to an object, but for the handle table's limit.
+    let arrays = CallbackUser(owner, free: release)
+    out.pointee = try makeHandle(Dataset(borrowing: data.x, data.y, arrays))
+  }
+}
+
+@_cdecl("taskmet_dataset_destroy") @implementation
+public func taskmet_dataset_destroy(_ dataset: OpaquePointer!) { destroyHandle(dataset, as: Dataset.self) }
+
+@_cdecl("taskmet_dataset_refill") @implementation
+public func taskmet_dataset_refill(
+  _ dataset: OpaquePointer!, _ rows: Int64, _ x: UnsafePointer<Double>!, _ x_stride: Int64, _ y: UnsafePointer<Double>!,
+  _ y_stride: Int64, _ weights: UnsafePointer<Double>!, _ weights_count: Int64
+) -> taskmet_status {
+  call("dataset_refill") {
+    let object: Dataset = try resolve(dataset, "dataset")
+    let data = try requireData(rows, object.features, x, x_stride, object.targets, y, y_stride)
+    if weights == nil { try requireCount(weights_count, 0, "weights_count") }
+    let weights = try weights.map { try requireWeights($0, weights_count, data.x.rows, "weights_count") }
+    try withAccess(writing: [object]) { try object.refill(data.x, data.y, weights: weights) }
+  }
+}
+
+@_cdecl("taskmet_dataset_set_instances") @implementation
+public func taskmet_dataset_set_instances(
+  _ dataset: OpaquePointer!, _ instance_count: Int64, _ offsets: UnsafePointer<Int64>!
+) -> taskmet_status {
+  call("dataset_set_instances") {
+    let object: Dataset = try resolve(dataset, "dataset")
+    let count = try requireInteger(instance_count, "instance_count")
+    let offsets = try requirePointer(offsets, "offsets")
+    try withAccess(writing: [object]) {
+      guard count <= object.rows else {
+        throw TaskMetError.shape("instance_count must be <= \(object.rows), the dataset's rows, got \(count)")
+      }
+      guard offsets[0] == 0 else { throw TaskMetError.invalidArgument("offsets[0] must be 0, got \(offsets[0])") }
+      if let k = (1...count).first(where: { offsets[$0] <= offsets[$0 - 1] }) {
+        throw TaskMetError.invalidArgument("offsets[\(k)] must be > \(offsets[k - 1]), got \(offsets[k])")
+      }
+      guard offsets[count] == Int64(object.rows) else {
+        throw TaskMetError.shape("offsets[\(count)] must be \(object.rows), the dataset's rows, got \(offsets[count])")
+      }
+      try object.setOffsets(offsets, count: count + 1)
+    }
+  }
+}
+
+@_cdecl("taskmet_dataset_set_weights") @implementation
+public func taskmet_dataset_set_weights(
+  _ dataset: OpaquePointer!, _ weights: UnsafePointer<Double>!, _ count: Int64
+) -> taskmet_status {
+  call("dataset_set_weights") {
+    let object: Dataset = try resolve(dataset, "dataset")
+    try withAccess(writing: [object]) {
+      try object.setWeights(try requireWeights(weights, count, object.rows, "count"))
+    }
+  }
+}
+
+@_cdecl("taskmet_dataset_shape") @implementation
+public func taskmet_dataset_shape(
+  _ dataset: OpaquePointer!, _ rows: UnsafeMutablePointer<Int64>!, _ features: UnsafeMutablePointer<Int64>!,
+  _ targets: UnsafeMutablePointer<Int64>!, _ instances: UnsafeMutablePointer<Int64>!
+) -> taskmet_status {
+  call("dataset_shape") {
+    let object: Dataset = try resolve(dataset, "dataset")
+    try withAccess(reading: [object]) {
+      rows?.pointee = Int64(object.rows)
+      features?.pointee = Int64(object.features)
+      targets?.pointee = Int64(object.targets)
+      instances?.pointee = Int64(object.instanceCount)
+    }
+  }
+}
+
+@_cdecl("taskmet_workspace_create") @implementation
+public func taskmet_workspace_create(
+  _ threads: Int64, _ metric_cache_bytes: Int64, _ workspace: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("workspace_create") {
+    let out = try requirePointer(workspace, "workspace")
+    let threads = try requireInteger(threads, "threads", atLeast: 1, atMost: 256)
+    let bytes = try requireInteger(metric_cache_bytes, "metric_cache_bytes", atLeast: 0)
+    let object = Workspace(
+      threads: threads, metricCacheBytes: bytes == 0 ? Workspace.defaultMetricCacheBytes : bytes)
+    out.pointee = try makeHandle(object)
+  }
+}
+
+@_cdecl("taskmet_workspace_destroy") @implementation
+public func taskmet_workspace_destroy(_ workspace: OpaquePointer!) { destroyHandle(workspace, as: Workspace.self) }

@@ -1,0 +1,110 @@
+// The linear system A v = g, A = H + ridge I symmetric: what every solver is given and what each reports.
+
+/// out = A w.
+typealias LinearOperator = (UnsafePointer<Double>, UnsafeMutablePointer<Double>) throws -> Void
+
+/// Raw values are those of `taskmet_solver`.
+enum LinearSolver: Int32, CaseIterable {
+  case cg, normalCG, minres, neumann, dense, gaussNewtonCG, identity
+}
+
+struct SolverOptions {
+  var solver = LinearSolver.cg
+  /// nil for the solver's own.
+  var maximumIterations: Int?
+  var tolerance = 1e-8
+  var ridge = 0.0
+  var normalRidge = 0.0
+  /// nil for 1 / |A|, estimated.
+  var neumannStep: Double?
+
+  var iterationLimit: Int { maximumIterations ?? (solver == .neumann ? 1000 : 100) }
+}
+
+struct SolverReport {
+  /// |g - A v| / |g|.
+  var residual = 0.0
+  var iterations = 0
+  var operatorProducts = 0
+  var converged = false
+  var negativeCurvature = false
+  var solver: LinearSolver
+  var gradientNorm = 0.0
+  var solutionNorm = 0.0
+}
+
+/// A system with the vectors that solvers share, counting products with A. A solver moves `v` from where it is towards the
+/// solution and stops when `residual` is small enough.
+final class LinearSystem {
+  let count: Int
+  let g: UnsafePointer<Double>
+  let v: UnsafeMutablePointer<Double>
+  let tolerance: Double
+  let gradientNorm: Double
+  private let operation: LinearOperator
+  private(set) var products = 0
+  var iterations = 0
+  var negativeCurvature = false
+  /// The solver met a direction that it can't go on from.
+  var brokeDown = false
+  private let memory: Buffer<Double>
+  private let count64: Int
+
+  /// `vectors` is how many work vectors the solver needs, besides the residual.
+  init(
+    count: Int, g: UnsafePointer<Double>, v: UnsafeMutablePointer<Double>, tolerance: Double, vectors: Int,
+    _ operation: @escaping LinearOperator
+  ) throws {
+    self.count = count
+    self.g = g
+    self.v = v
+    self.tolerance = tolerance
+    self.operation = operation
+    gradientNorm = norm(count, g)
+    // Vectors start on cache lines of their own.
+    count64 = (count + 7) & ~7
+    memory = try Buffer(repeating: 0, count: try checkedProduct(count64, vectors + 1))
+  }
+
+  func vector(_ index: Int) -> UnsafeMutablePointer<Double> { memory.base + (index + 1) * count64 }
+
+  /// g - A v, as `computeResidual` left it or as the solver has updated it since.
+  var residual: UnsafeMutablePointer<Double> { memory.base }
+
+  func apply(_ w: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) throws {
+    products += 1
+    try operation(w, out)
+  }
+
+  /// The residual from its definition; returns |g - A v| / |g|.
+  @discardableResult
+  func computeResidual() throws -> Double {
+    try apply(v, into: residual)
+    for k in 0..<count { residual[k] = g[k] - residual[k] }
+    return relativeResidual
+  }
+
+  /// Notes p'Ap < 0.
+  func noteCurvature(_ p: UnsafePointer<Double>, _ ap: UnsafePointer<Double>) {
+    if Double.dot(count, p, ap) < -1e-14 * norm(count, p) * norm(count, ap) { negativeCurvature = true }
+  }
+
+  var relativeResidual: Double { norm(count, residual) / gradientNorm }
+}
+
+/// Runs an iterative solver until the true residual is small enough: where the one the solver updates has drifted from it,
+/// the solver starts again from its v. `body` runs from the present v and residual, with iterations left.
+func solveWithRestarts(
+  _ system: LinearSystem, limit: Int, _ body: (LinearSystem, Int) throws -> Void
+) throws {
+  system.brokeDown = false
+  var residual = try system.computeResidual()
+  while residual > system.tolerance, system.iterations < limit {
+    let before = (residual: residual, iterations: system.iterations)
+    try body(system, limit)
+    residual = try system.computeResidual()
+    // The solver can do no more: no step, or hardly any progress.
+    if system.brokeDown { return }
+    if system.iterations == before.iterations || !(residual < 0.5 * before.residual) { return }
+  }
+}

@@ -1,0 +1,155 @@
+// The scalar types that BLAS knows, and the calls that the library makes of it. Everything above is written once for both.
+
+import COpenBLAS
+import Glibc
+
+/// A floating-point type with BLAS behind it. Matrices are row-major with a leading dimension in elements.
+protocol BLASScalar: BinaryFloatingPoint, BitwiseCopyable, SIMDScalar, Codable {
+  /// C (m x n) = op(A) op(B) + beta C, op(A): m x k, op(B): k x n.
+  static func multiply(
+    _ m: Int, _ n: Int, _ k: Int,
+    _ a: UnsafePointer<Self>, _ lda: Int, transposeA: Bool,
+    _ b: UnsafePointer<Self>, _ ldb: Int, transposeB: Bool,
+    beta: Self, _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
+  static func dot(_ count: Int, _ x: UnsafePointer<Self>, _ y: UnsafePointer<Self>) -> Self
+  /// y += alpha x
+  static func axpy(_ count: Int, _ alpha: Self, _ x: UnsafePointer<Self>, _ y: UnsafeMutablePointer<Self>)
+  static func scale(_ count: Int, _ alpha: Self, _ x: UnsafeMutablePointer<Self>)
+  static func exponential(_ x: Self) -> Self
+  static func exponentialMinusOne(_ x: Self) -> Self
+  static func logarithmOnePlus(_ x: Self) -> Self
+  static func hyperbolicTangent(_ x: Self) -> Self
+  static func complementaryErrorFunction(_ x: Self) -> Self
+}
+
+private func flag(_ transpose: Bool) -> CBLAS_TRANSPOSE { transpose ? CblasTrans : CblasNoTrans }
+
+extension Double: BLASScalar {
+  @inline(__always)
+  static func multiply(
+    _ m: Int, _ n: Int, _ k: Int,
+    _ a: UnsafePointer<Double>, _ lda: Int, transposeA: Bool,
+    _ b: UnsafePointer<Double>, _ ldb: Int, transposeB: Bool,
+    beta: Double, _ c: UnsafeMutablePointer<Double>, _ ldc: Int
+  ) {
+    cblas_dgemm(
+      CblasRowMajor, flag(transposeA), flag(transposeB), Int32(m), Int32(n), Int32(k), 1, a, Int32(lda), b, Int32(ldb),
+      beta, c, Int32(ldc))
+  }
+  static func dot(_ count: Int, _ x: UnsafePointer<Double>, _ y: UnsafePointer<Double>) -> Double {
+    cblas_ddot(Int32(count), x, 1, y, 1)
+  }
+  static func axpy(_ count: Int, _ alpha: Double, _ x: UnsafePointer<Double>, _ y: UnsafeMutablePointer<Double>) {
+    cblas_daxpy(Int32(count), alpha, x, 1, y, 1)
+  }
+  static func scale(_ count: Int, _ alpha: Double, _ x: UnsafeMutablePointer<Double>) {
+    cblas_dscal(Int32(count), alpha, x, 1)
+  }
+  static func exponential(_ x: Double) -> Double { Glibc.exp(x) }
+  static func exponentialMinusOne(_ x: Double) -> Double { Glibc.expm1(x) }
+  static func logarithmOnePlus(_ x: Double) -> Double { Glibc.log1p(x) }
+  static func hyperbolicTangent(_ x: Double) -> Double { Glibc.tanh(x) }
+  static func complementaryErrorFunction(_ x: Double) -> Double { Glibc.erfc(x) }
+}
+
+extension Float: BLASScalar {
+  @inline(__always)
+  static func multiply(
+    _ m: Int, _ n: Int, _ k: Int,
+    _ a: UnsafePointer<Float>, _ lda: Int, transposeA: Bool,
+    _ b: UnsafePointer<Float>, _ ldb: Int, transposeB: Bool,
+    beta: Float, _ c: UnsafeMutablePointer<Float>, _ ldc: Int
+  ) {
+    cblas_sgemm(
+      CblasRowMajor, flag(transposeA), flag(transposeB), Int32(m), Int32(n), Int32(k), 1, a, Int32(lda), b, Int32(ldb),
+      beta, c, Int32(ldc))
+  }
+  static func dot(_ count: Int, _ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
+    cblas_sdot(Int32(count), x, 1, y, 1)
+  }
+  static func axpy(_ count: Int, _ alpha: Float, _ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>) {
+    cblas_saxpy(Int32(count), alpha, x, 1, y, 1)
+  }
+  static func scale(_ count: Int, _ alpha: Float, _ x: UnsafeMutablePointer<Float>) {
+    cblas_sscal(Int32(count), alpha, x, 1)
+  }
+  static func exponential(_ x: Float) -> Float { Glibc.expf(x) }
+  static func exponentialMinusOne(_ x: Float) -> Float { Glibc.expm1f(x) }
+  static func logarithmOnePlus(_ x: Float) -> Float { Glibc.log1pf(x) }
+  static func hyperbolicTangent(_ x: Float) -> Float { Glibc.tanhf(x) }
+  static func complementaryErrorFunction(_ x: Float) -> Float { Glibc.erfcf(x) }
+}
+
+/// The Euclidean norm, by the dot product: BLAS's own nrm2 is several times slower.
+func norm<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>) -> Scalar {
+  Scalar.dot(count, x, x).squareRoot()
+}
+
+/// y += column sums of the rows x columns matrix x, rows in order.
+@_specialize(where Scalar == Double)
+@_specialize(where Scalar == Float)
+func addColumnSums<Scalar: BLASScalar>(
+  _ rows: Int, _ columns: Int, _ x: UnsafePointer<Scalar>, to y: UnsafeMutablePointer<Scalar>
+) {
+  for row in 0..<rows {
+    let line = x + row * columns
+    for column in 0..<columns { y[column] += line[column] }
+  }
+}
+
+/// x *= y, element by element.
+@_specialize(where Scalar == Double)
+@_specialize(where Scalar == Float)
+func multiplyElements<Scalar: BLASScalar>(
+  _ count: Int, _ x: UnsafeMutablePointer<Scalar>, by y: UnsafePointer<Scalar>
+) {
+  for index in 0..<count { x[index] *= y[index] }
+}
+
+/// x += y z, element by element.
+@_specialize(where Scalar == Double)
+@_specialize(where Scalar == Float)
+func addProductOfElements<Scalar: BLASScalar>(
+  _ count: Int, _ x: UnsafeMutablePointer<Scalar>, _ y: UnsafePointer<Scalar>, _ z: UnsafePointer<Scalar>
+) {
+  for index in 0..<count { x[index] += y[index] * z[index] }
+}
+
+/// The index of the first element that is not finite.
+func firstNonFinite(_ count: Int, _ x: UnsafePointer<Double>) -> Int? {
+  // Summing x - x (0 or NaN) has no branch, so the common case of a clean vector runs at memory speed.
+  var total = SIMD8<Double>(repeating: 0)
+  let vectors = count / 8
+  for block in 0..<vectors {
+    let value = UnsafeRawPointer(x + 8 * block).loadUnaligned(as: SIMD8<Double>.self)
+    total += value - value
+  }
+  var tail = total.sum()
+  for index in (8 * vectors)..<count { tail += x[index] - x[index] }
+  if tail == 0 { return nil }
+  return (0..<count).first { !x[$0].isFinite }
+}
+
+/// The dot product of short vectors, in eight fixed lanes: the same bits on every machine, without a call into BLAS.
+@inline(__always)
+func shortDot(_ count: Int, _ x: UnsafePointer<Double>, _ y: UnsafePointer<Double>) -> Double {
+  var lanes = SIMD8<Double>(repeating: 0)
+  let vectors = count / 8
+  for block in 0..<vectors {
+    let a = UnsafeRawPointer(x + 8 * block).loadUnaligned(as: SIMD8<Double>.self)
+    let b = UnsafeRawPointer(y + 8 * block).loadUnaligned(as: SIMD8<Double>.self)
+    lanes += a * b
+  }
+  var total = lanes.sum()
+  for index in (8 * vectors)..<count { total += x[index] * y[index] }
+  return total
+}
+
+/// y += alpha x for short vectors.
+@inline(__always)
+func shortAxpy(_ count: Int, _ alpha: Double, _ x: UnsafePointer<Double>, _ y: UnsafeMutablePointer<Double>) {
+  for index in 0..<count { y[index] += alpha * x[index] }
+}
+
+/// base to the power of an exponent.
+func power(_ base: Double, _ exponent: Double) -> Double { Glibc.pow(base, exponent) }

@@ -1,0 +1,137 @@
+// Dense symmetric linear systems by LAPACK: the one file that calls LAPACKE.
+
+import COpenBLAS
+
+/// A factorised symmetric matrix A, n x n. Storage is column-major; A is symmetric, so it is row-major just as well.
+struct SymmetricSystem {
+  private enum Factorization {
+    case cholesky
+    case bunchKaufman(pivots: Buffer<Int32>)
+    /// Eigenvectors in the columns, and the eigenvalues: for a matrix that is singular to working precision.
+    case eigen(values: Buffer<Double>)
+  }
+
+  let order: Int
+  /// A has a negative eigenvalue.
+  let isIndefinite: Bool
+  private let factors: Buffer<Double>
+  private let factorization: Factorization
+
+  /// Factorises the matrix in place, both of whose triangles must be filled: Cholesky; where that fails, Bunch and Kaufman's;
+  /// where A is singular, its eigenvalues, so that `solve` gives the least-norm solution.
+  init(consuming matrix: Buffer<Double>, order: Int) throws {
+    self.order = order
+    factors = matrix
+    let n = Int32(order)
+    let diagonal = try Buffer<Double>(count: order)
+    for k in 0..<order { diagonal[k] = matrix[k * (order + 1)] }
+    func restore() {
+      for column in 0..<order {
+        matrix[column * (order + 1)] = diagonal[column]
+        for row in (column + 1)..<max(order, column + 1) {
+          matrix[row + column * order] = matrix[column + row * order]
+        }
+      }
+    }
+    if LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), n, matrix.base, n) == 0,
+      Self.isWellConditioned(cholesky: matrix, order)
+    {
+      factorization = .cholesky
+      isIndefinite = false
+      return
+    }
+    restore()
+    if let (pivots, negative) = try Self.bunchKaufman(matrix, order) {
+      factorization = .bunchKaufman(pivots: pivots)
+      isIndefinite = negative
+      return
+    }
+    restore()
+    let values = try Buffer<Double>(count: order)
+    try Self.eigen(matrix, order, values)
+    factorization = .eigen(values: values)
+    isIndefinite = values[0] < -Self.cutoff(values)
+  }
+
+  /// Cholesky may succeed on a matrix that is singular but for rounding; its pivots tell.
+  private static func isWellConditioned(cholesky factor: Buffer<Double>, _ order: Int) -> Bool {
+    var smallest = Double.infinity
+    var largest = 0.0
+    for k in 0..<order {
+      smallest = min(smallest, factor[k * (order + 1)])
+      largest = max(largest, factor[k * (order + 1)])
+    }
+    return smallest * smallest > Double(order) * 0x1p-52 * largest * largest
+  }
+
+  /// Pivots, and whether D has a negative eigenvalue; nil where a pivot is zero to working precision.
+  private static func bunchKaufman(_ matrix: Buffer<Double>, _ order: Int) throws -> (Buffer<Int32>, Bool)? {
+    let n = Int32(order)
+    let lower = CChar(UInt8(ascii: "L"))
+    var largest = 0.0
+    for k in 0..<(order * order) { largest = max(largest, abs(matrix[k])) }
+    let pivots = try Buffer<Int32>(count: order)
+    var size = 0.0
+    LAPACKE_dsytrf_work(LAPACK_COL_MAJOR, lower, n, matrix.base, n, pivots.base, &size, -1)
+    let work = try Buffer<Double>(count: max(1, Int(size)))
+    let status = LAPACKE_dsytrf_work(
+      LAPACK_COL_MAJOR, lower, n, matrix.base, n, pivots.base, work.base, Int32(work.count))
+    if status != 0 { return nil }
+    let threshold = Double(order) * 0x1p-52 * largest
+    var negative = false
+    var k = 0
+    while k < order {
+      let pivot = matrix[k * (order + 1)]
+      if pivots[k] > 0 {
+        if abs(pivot) <= threshold { return nil }
+        negative = negative || pivot < 0
+        k += 1
+      } else {
+        negative = true  // a 2 x 2 pivot of this method has one eigenvalue of each sign
+        k += 2
+      }
+    }
+    return (pivots, negative)
+  }
+
+  private static func eigen(_ matrix: Buffer<Double>, _ order: Int, _ values: Buffer<Double>) throws {
+    let n = Int32(order)
+    let vectors = CChar(UInt8(ascii: "V"))
+    let lower = CChar(UInt8(ascii: "L"))
+    var size = 0.0
+    var integerSize: Int32 = 0
+    LAPACKE_dsyevd_work(
+      LAPACK_COL_MAJOR, vectors, lower, n, matrix.base, n, values.base, &size, -1, &integerSize, -1)
+    let work = try Buffer<Double>(count: max(1, Int(size)))
+    let integers = try Buffer<Int32>(count: max(1, Int(integerSize)))
+    let status = LAPACKE_dsyevd_work(
+      LAPACK_COL_MAJOR, vectors, lower, n, matrix.base, n, values.base, work.base, Int32(work.count), integers.base,
+      Int32(integers.count))
+    if status != 0 { throw TaskMetError.numerical("the eigenvalues of a singular system did not converge") }
+  }
+
+  /// Eigenvalues of this size and below are rounding.
+  private static func cutoff(_ values: Buffer<Double>) -> Double {
+    Double(values.count) * 0x1p-52 * max(abs(values[0]), abs(values[values.count - 1]))
+  }
+
+  /// x <- A^-1 x (the least-norm solution where A is singular).
+  func solve(_ x: UnsafeMutablePointer<Double>) throws {
+    let n = Int32(order)
+    let lower = CChar(UInt8(ascii: "L"))
+    switch factorization {
+    case .cholesky:
+      LAPACKE_dpotrs_work(LAPACK_COL_MAJOR, lower, n, 1, factors.base, n, x, n)
+    case .bunchKaufman(let pivots):
+      LAPACKE_dsytrs_work(LAPACK_COL_MAJOR, lower, n, 1, factors.base, n, pivots.base, x, n)
+    case .eigen(let values):
+      let coordinates = try Buffer<Double>(repeating: 0, count: order)
+      let cutoff = Self.cutoff(values)
+      for k in 0..<order where abs(values[k]) > cutoff {
+        coordinates[k] = Double.dot(order, factors.base + k * order, x) / values[k]
+      }
+      x.update(repeating: 0, count: order)
+      for k in 0..<order { Double.axpy(order, coordinates[k], factors.base + k * order, x) }
+    }
+  }
+}

@@ -1,0 +1,271 @@
+// The algebra of one row's metric Lambda = kappa A, A = L L' + eps I: products, norms, and the pull-back to L's entries.
+// A is not formed, but where a dense Lambda is what was asked for.
+
+/// The structure of L. Raw values are those of `taskmet_structure`.
+enum MetricStructure: Int32, CaseIterable {
+  case scalar, diagonal, lowrank, full
+
+  var name: String { String(describing: self) }
+}
+
+/// A cotangent C_i of Lambda_i for each row of a tile.
+enum MetricCotangent {
+  /// C_i = alpha_i (u_i e_i' + e_i u_i'); lambdaE is Lambda_i e_i. Each rows x n but alpha.
+  case rankTwo(
+    alpha: UnsafePointer<Double>, u: UnsafePointer<Double>, e: UnsafePointer<Double>, lambdaE: UnsafePointer<Double>)
+  /// Any C_i, rows x n x n.
+  case dense(UnsafePointer<Double>)
+}
+
+/// What of C reaches A, through the normalisation: C' = kappa C + a A + i I.
+struct NormalizedCotangent {
+  var kappa: Double
+  var a = 0.0
+  var i = 0.0
+}
+
+/// The factors of a tile of rows, in somebody else's memory.
+struct MetricFactors {
+  let structure: MetricStructure
+  /// n.
+  let outputs: Int
+  /// Columns of L.
+  let rank: Int
+  let entries: UnsafePointer<Double>
+  /// Entries from one row's factor to the next: 0 where all rows share one.
+  let entryStride: Int
+  /// kappa_i, and 0 or 1 as the step from one to the next.
+  let scales: UnsafePointer<Double>
+  let scaleStride: Int
+  let epsilon: Double
+
+  func factor(_ row: Int) -> UnsafePointer<Double> { entries + row * entryStride }
+  func scale(_ row: Int) -> Double { scales[row * scaleStride] }
+
+  /// The factors from a row on.
+  func advanced(by rows: Int) -> MetricFactors {
+    MetricFactors(
+      structure: structure, outputs: outputs, rank: rank, entries: entries + rows * entryStride,
+      entryStride: entryStride, scales: scales + rows * scaleStride, scaleStride: scaleStride, epsilon: epsilon)
+  }
+}
+
+// MARK: - Products and norms
+
+extension MetricFactors {
+  /// out_i = Lambda_i e_i for contiguous rows x n. `scratch` holds rows x rank elements.
+  func apply(
+    rows: Int, _ e: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>
+  ) {
+    let n = outputs
+    switch structure {
+    case .scalar:
+      for row in 0..<rows {
+        let l = factor(row)[0]
+        let weight = scale(row) * (l * l + epsilon)
+        for k in 0..<n { out[row * n + k] = weight * e[row * n + k] }
+      }
+    case .diagonal:
+      for row in 0..<rows {
+        let (l, kappa, start) = (factor(row), scale(row), row * n)
+        for k in 0..<n { out[start + k] = kappa * (l[k] * l[k] + epsilon) * e[start + k] }
+      }
+    case .lowrank, .full:
+      if entryStride == 0 {
+        applyShared(rows: rows, e, out, scratch)
+      } else {
+        for row in 0..<rows { applyFactor(row, e + row * n, out + row * n, scratch) }
+      }
+    }
+  }
+
+  /// One factor for all rows: two matrix products.
+  private func applyShared(
+    rows: Int, _ e: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>
+  ) {
+    let n = outputs
+    Double.multiply(rows, rank, n, e, n, transposeA: false, entries, rank, transposeB: false, beta: 0, scratch, rank)
+    Double.multiply(
+      rows, n, rank, scratch, rank, transposeA: false, entries, rank, transposeB: true, beta: 0, out, n)
+    for row in 0..<rows {
+      let (kappa, start) = (scale(row), row * n)
+      for k in 0..<n { out[start + k] = kappa * (out[start + k] + epsilon * e[start + k]) }
+    }
+  }
+
+  private func applyFactor(
+    _ row: Int, _ e: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>
+  ) {
+    let (l, kappa) = (factor(row), scale(row))
+    multiplyTransposed(l, e, scratch)
+    for k in 0..<outputs { out[k] = kappa * (shortDot(rank, l + k * rank, scratch) + epsilon * e[k]) }
+  }
+
+  /// out (rank) = L' x.
+  private func multiplyTransposed(
+    _ l: UnsafePointer<Double>, _ x: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
+  ) {
+    out.update(repeating: 0, count: rank)
+    for k in 0..<outputs { shortAxpy(rank, x[k], l + k * rank, out) }
+  }
+
+  /// tr A.
+  func trace(_ row: Int) -> Double {
+    let l = factor(row)
+    let n = Double(outputs)
+    switch structure {
+    case .scalar: return n * (l[0] * l[0] + epsilon)
+    case .diagonal: return shortDot(outputs, l, l) + n * epsilon
+    case .lowrank, .full: return shortDot(outputs * rank, l, l) + n * epsilon
+    }
+  }
+
+  /// |A|_F^2 = |L'L|_F^2 + 2 eps |L|_F^2 + n eps^2. `scratch` holds rank x rank elements.
+  func squaredFrobeniusNorm(_ row: Int, scratch: UnsafeMutablePointer<Double>) -> Double {
+    let l = factor(row)
+    let n = Double(outputs)
+    switch structure {
+    case .scalar:
+      let a = l[0] * l[0] + epsilon
+      return n * a * a
+    case .diagonal:
+      return (0..<outputs).reduce(0.0) { sum, k in
+        let a = l[k] * l[k] + epsilon
+        return sum + a * a
+      }
+    case .lowrank, .full:
+      gram(l, scratch)
+      return shortDot(rank * rank, scratch, scratch) + 2 * epsilon * shortDot(outputs * rank, l, l) + n * epsilon
+        * epsilon
+    }
+  }
+
+  /// out (rank x rank) = L'L.
+  private func gram(_ l: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>) {
+    out.update(repeating: 0, count: rank * rank)
+    for k in 0..<outputs {
+      let line = l + k * rank
+      for j in 0..<rank { shortAxpy(rank, line[j], line, out + j * rank) }
+    }
+  }
+
+  /// out (n x n) = Lambda.
+  func form(_ row: Int, _ out: UnsafeMutablePointer<Double>) {
+    let (l, kappa, n) = (factor(row), scale(row), outputs)
+    out.update(repeating: 0, count: n * n)
+    for j in 0..<n {
+      switch structure {
+      case .scalar: out[j * n + j] = l[0] * l[0]
+      case .diagonal: out[j * n + j] = l[j] * l[j]
+      case .lowrank, .full:
+        for k in 0..<n { out[j * n + k] = shortDot(rank, l + j * rank, l + k * rank) }
+      }
+      out[j * n + j] += epsilon
+    }
+    for index in 0..<(n * n) { out[index] *= kappa }
+  }
+}
+
+// MARK: - Pull-back
+
+extension MetricFactors {
+  /// <C, A> of a row. `scratch` holds n x n elements for a dense cotangent.
+  func innerProduct(_ row: Int, _ cotangent: MetricCotangent, scratch: UnsafeMutablePointer<Double>) -> Double {
+    let n = outputs
+    switch cotangent {
+    case .rankTwo(let alpha, let u, _, let lambdaE):
+      return 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale(row)
+    case .dense(let c):
+      form(row, scratch)
+      return shortDot(n * n, c + row * n * n, scratch) / scale(row)
+    }
+  }
+
+  /// entryGradient += 2 C' L for L's entries, C' = weights applied to the row's C; returns tr C', which eps gets.
+  /// `scratch` holds 2 rank + n + rank x rank elements.
+  func pullback(
+    _ row: Int, _ cotangent: MetricCotangent, _ weights: NormalizedCotangent,
+    entryGradient: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>
+  ) -> Double {
+    let (l, n) = (factor(row), outputs)
+    let trace: Double
+    switch cotangent {
+    case .rankTwo(let alpha, let u, let e, _):
+      let weight = 2 * weights.kappa * alpha[row]
+      trace = weight * shortDot(n, u + row * n, e + row * n)
+      switch structure {
+      case .scalar: break
+      case .diagonal:
+        for k in 0..<n { entryGradient[k] += 2 * weight * u[row * n + k] * e[row * n + k] * l[k] }
+      case .lowrank, .full:
+        pullbackRankTwo(l, weight, u + row * n, e + row * n, entryGradient, scratch)
+      }
+    case .dense(let c):
+      let c = c + row * n * n
+      trace = weights.kappa * (0..<n).reduce(0.0) { $0 + c[$1 * n + $1] }
+      switch structure {
+      case .scalar: break
+      case .diagonal:
+        for k in 0..<n { entryGradient[k] += 2 * weights.kappa * c[k * n + k] * l[k] }
+      case .lowrank, .full:
+        pullbackDense(l, weights.kappa, c, entryGradient)
+      }
+    }
+    return addMultiplesOfAAndI(row, weights, trace, entryGradient, scratch)
+  }
+
+  /// entryGradient += weight (u (L'e)' + e (L'u)'), weight = 2 kappa alpha.
+  private func pullbackRankTwo(
+    _ l: UnsafePointer<Double>, _ weight: Double, _ u: UnsafePointer<Double>, _ e: UnsafePointer<Double>,
+    _ entryGradient: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>
+  ) {
+    multiplyTransposed(l, e, scratch)
+    multiplyTransposed(l, u, scratch + rank)
+    for k in 0..<outputs {
+      shortAxpy(rank, weight * u[k], scratch, entryGradient + k * rank)
+      shortAxpy(rank, weight * e[k], scratch + rank, entryGradient + k * rank)
+    }
+  }
+
+  /// entryGradient += kappa (C + C') L.
+  private func pullbackDense(
+    _ l: UnsafePointer<Double>, _ kappa: Double, _ c: UnsafePointer<Double>,
+    _ entryGradient: UnsafeMutablePointer<Double>
+  ) {
+    for j in 0..<outputs {
+      for k in 0..<outputs {
+        let symmetric = kappa * (c[j * outputs + k] + c[k * outputs + j])
+        shortAxpy(rank, symmetric, l + k * rank, entryGradient + j * rank)
+      }
+    }
+  }
+
+  /// The part of C' that the normalisation adds: entryGradient += 2 (a A + i I) L; returns the trace of all of C'.
+  /// For the scalar structure L = l I: dl = 2 l tr C'.
+  private func addMultiplesOfAAndI(
+    _ row: Int, _ weights: NormalizedCotangent, _ trace: Double, _ entryGradient: UnsafeMutablePointer<Double>,
+    _ scratch: UnsafeMutablePointer<Double>
+  ) -> Double {
+    let (l, n) = (factor(row), outputs)
+    var trace = trace + weights.i * Double(n)
+    if weights.a != 0 { trace += weights.a * self.trace(row) }
+    switch structure {
+    case .scalar:
+      entryGradient[0] += 2 * l[0] * trace
+    case .diagonal:
+      for k in 0..<n { entryGradient[k] += 2 * l[k] * (weights.a * (l[k] * l[k] + epsilon) + weights.i) }
+    case .lowrank, .full:
+      let multiple = 2 * (weights.a * epsilon + weights.i)
+      if multiple != 0 { shortAxpy(n * rank, multiple, l, entryGradient) }
+      if weights.a != 0 {
+        gram(l, scratch)
+        for k in 0..<n {
+          for j in 0..<rank {
+            shortAxpy(rank, 2 * weights.a * l[k * rank + j], scratch + j * rank, entryGradient + k * rank)
+          }
+        }
+      }
+    }
+    return trace
+  }
+}

@@ -1,0 +1,52 @@
+// A metric on all rows of a problem: sums and pull-backs over rows, in lanes.
+
+/// One evaluation memory for each lane of a reduction.
+final class MetricWorkers {
+  let metric: Metric
+  let plan: RowReduction
+  let lanes: [MetricEvaluation]
+  private var partials = GrowingBuffer<Double>()
+
+  init(_ metric: Metric, plan: RowReduction) throws {
+    self.metric = metric
+    self.plan = plan
+    lanes = try (0..<plan.laneCount).map { _ in try MetricEvaluation(metric) }
+  }
+
+  /// For rows that belong to no loss.
+  convenience init(_ metric: Metric, rows: Int) throws {
+    try self.init(
+      metric, plan: RowReduction(rows: rows, tileRows: 128, vectorCount: metric.parameterCount, threads: 1))
+  }
+
+  /// mean_i tr(A_i)/n.
+  func meanTrace(_ x: MatrixView?) throws -> Double {
+    if metric.network == nil { return lanes[0].sumOfTraces(rows: 1, nil) / Double(metric.outputs) }
+    let sum = try plan.sum(partials: &partials) { lane, _ in
+      let rows = plan.rows(ofLane: lane)
+      return lanes[lane].sumOfTraces(rows: rows.count, x?.rows(rows))
+    }
+    return sum / (Double(plan.rows) * Double(metric.outputs))
+  }
+
+  /// out (phi's length) = sum_i <C_i, dLambda_i/dphi>, m of batch_trace included where it is a function of phi on these rows.
+  func pullback(_ x: MatrixView, _ cotangent: MetricCotangent, into out: UnsafeMutablePointer<Double>) throws {
+    var traceWeight = 0.0
+    if metric.differentiatesNormalization(rows: plan.rows, x) {
+      let sum = try plan.sum(partials: &partials) { lane, _ in
+        let rows = plan.rows(ofLane: lane)
+        return lanes[lane].sumOfInnerProducts(
+          rows: rows.count, x.rows(rows), cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs))
+      }
+      let m = metric.normalizationScale
+      traceWeight = -sum / (Double(plan.rows) * Double(metric.outputs) * m * m)
+    }
+    try plan.sum(into: out, count: metric.parameterCount, partials: &partials) { lane, partial in
+      let rows = plan.rows(ofLane: lane)
+      try lanes[lane].pullback(
+        rows: rows.count, x.rows(rows), cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs),
+        traceWeight: traceWeight, gradient: partial)
+      return 0
+    }
+  }
+}

@@ -1,0 +1,74 @@
+// Optimisers that take one gradient and make one step: Adam and gradient descent with momentum, in PyTorch's form.
+
+/// A stepper over one flat parameter vector.
+final class Optimizer: SharedObject {
+  enum Method {
+    /// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; p <- p - rate m^ / (sqrt(v^) + epsilon)
+    case adam(beta1: Double, beta2: Double, epsilon: Double)
+    /// b <- momentum b + g; p <- p - rate b
+    case sgd(momentum: Double)
+  }
+
+  let count: Int
+  let method: Method
+  private(set) var learningRate: Double
+  private var steps = 0
+  /// Adam's m and v, or SGD's b, and as much room for a step that is not yet accepted.
+  private let moments: Buffer<Double>
+  private let trial: Buffer<Double>
+
+  init(_ method: Method, count: Int, learningRate: Double) throws {
+    self.method = method
+    self.count = count
+    self.learningRate = learningRate
+    let vectors = if case .adam = method { 2 } else { 1 }
+    moments = try Buffer(repeating: 0, count: try checkedProduct(count, vectors))
+    trial = try Buffer(count: try checkedProduct(count, vectors + 1))
+  }
+
+  func setLearningRate(_ value: Double) { learningRate = value }
+
+  func reset() {
+    moments.base.update(repeating: 0, count: moments.count)
+    steps = 0
+  }
+
+  /// Moves the parameters, or throws and leaves everything as it was.
+  func step(gradient: UnsafePointer<Double>, parameters: UnsafeMutablePointer<Double>) throws {
+    let (moved, next) = (trial.base, trial.base + count)
+    next.update(from: moments.base, count: moments.count)
+    switch method {
+    case .adam(let beta1, let beta2, let epsilon):
+      adam(beta1, beta2, epsilon, gradient, parameters, moved, next)
+    case .sgd(let momentum):
+      for k in 0..<count {
+        next[k] = momentum * next[k] + gradient[k]
+        moved[k] = parameters[k] - learningRate * next[k]
+      }
+    }
+    if let index = firstNonFinite(trial.count, moved) {
+      throw TaskMetError.numerical(
+        index < count
+          ? "parameters[\(index)] would become \(moved[index])" : "the optimiser's moments overflow")
+    }
+    parameters.update(from: moved, count: count)
+    moments.base.update(from: next, count: moments.count)
+    steps += 1
+  }
+
+  private func adam(
+    _ beta1: Double, _ beta2: Double, _ epsilon: Double, _ gradient: UnsafePointer<Double>,
+    _ parameters: UnsafePointer<Double>, _ moved: UnsafeMutablePointer<Double>, _ next: UnsafeMutablePointer<Double>
+  ) {
+    let (m, v) = (next, next + count)
+    let time = Double(steps + 1)
+    let rate = learningRate / (1 - power(beta1, time))
+    let correction = (1 - power(beta2, time)).squareRoot()
+    for k in 0..<count {
+      let g = gradient[k]
+      m[k] = beta1 * m[k] + (1 - beta1) * g
+      v[k] = beta2 * v[k] + (1 - beta2) * g * g
+      moved[k] = parameters[k] - rate * m[k] / (v[k].squareRoot() / correction + epsilon)
+    }
+  }
+}

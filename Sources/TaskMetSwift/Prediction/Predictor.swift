@@ -1,0 +1,218 @@
+// Prediction models f_theta and what the loss asks of one: values, J'c, Jv and second-order products, on a tile of rows.
+
+/// A prediction model R^d -> R^n with a flat parameter vector theta.
+class Predictor: SharedObject {
+  let inputs: Int
+  let outputs: Int
+  let parameterCount: Int
+  fileprivate let parameterBuffer: Buffer<Double>
+  /// Grows with each change of a setting that changes what a tile computes for the same theta.
+  fileprivate(set) var settingsVersion = 0
+  /// (rho/2)|theta|^2 includes the biases.
+  fileprivate(set) var penalizesBias = true
+
+  var parameters: UnsafePointer<Double> { UnsafePointer(parameterBuffer.base) }
+
+  init(inputs: Int, outputs: Int, parameters: Buffer<Double>) {
+    self.inputs = inputs
+    self.outputs = outputs
+    parameterCount = parameters.count
+    parameterBuffer = parameters
+  }
+
+  /// The values must be finite.
+  func setParameters(_ values: UnsafePointer<Double>) {
+    parameterBuffer.base.update(from: values, count: parameterCount)
+  }
+
+  func setPenalizesBias(_ value: Bool) throws { penalizesBias = value }
+
+  /// Rows that a tile holds at most; nil for a predictor that wants all rows at once, on the calling thread.
+  var tileRows: Int? { nil }
+
+  /// Memory that a linearised row takes in a tile.
+  var bytesPerRow: Int { 0 }
+
+  /// f is affine in theta.
+  var isLinear: Bool { false }
+
+  /// H and the Gauss-Newton matrix are the same for every residual.
+  var hasNoCurvature: Bool { isLinear }
+
+  /// The ranges of theta that (rho/2)|theta|^2 leaves out.
+  var unpenalizedRanges: [Range<Int>] { [] }
+
+  func makeLane(rows: Int) throws -> any PredictorLane { throw Self.abstract }
+  func copy() throws -> Predictor { throw Self.abstract }
+
+  private static var abstract: TaskMetError { .unsupported("an abstract predictor") }
+}
+
+/// Memory that one thread works in; makes the tiles it works on.
+protocol PredictorLane {
+  /// A tile for at most `rows` rows, prepared for derivatives of an order.
+  func makeTile(rows: Int, order: DerivativeOrder) throws -> any PredictorTile
+}
+
+/// A predictor linearised on a tile of rows. After `forward`, the other functions may be called with the same theta.
+/// Gradients are added to what is there; predictions, cotangents and tangents are contiguous rows x n.
+protocol PredictorTile: AnyObject {
+  /// f_theta(x_i), valid until the next `forward`.
+  func forward(_ theta: UnsafePointer<Double>, _ x: MatrixView) throws -> UnsafePointer<Double>
+  /// gradient += sum_i J_i' c_i.
+  func pullback(
+    _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>) throws
+  /// out_i = J_i w.
+  func pushforward(
+    _ theta: UnsafePointer<Double>, direction: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>) throws
+  /// Keeps c for `secondOrderPullback`: once after each `forward`, on a tile of order `.curvature`.
+  func keep(_ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>) throws
+  /// gradient += sum_i J_i' cdot_i + sum_i sum_k c_ik d2f_k(x_i) w, with the kept c and the w of the last `pushforward`.
+  func secondOrderPullback(
+    _ theta: UnsafePointer<Double>, direction: UnsafePointer<Double>, cotangent: UnsafePointer<Double>,
+    gradient: UnsafeMutablePointer<Double>) throws
+}
+
+/// A linear model or a multilayer perceptron, with optional standardisation of inputs and targets inside.
+final class NetworkPredictor: Predictor {
+  let network: DenseNetwork
+  private(set) var inputStandardization: Standardization?
+  private(set) var targetStandardization: Standardization?
+
+  /// W x + b or W x, at zero.
+  init(linearInputs inputs: Int, outputs: Int, bias: Bool) throws {
+    network = try DenseNetwork(
+      inputs: inputs, hidden: [], outputs: outputs, activation: .identity, outputActivation: .identity, bias: bias)
+    super.init(
+      inputs: inputs, outputs: outputs, parameters: try Buffer(repeating: 0, count: network.parameterCount))
+  }
+
+  /// A multilayer perceptron, initialised from the seed.
+  init(
+    inputs: Int, hidden: [Int], outputs: Int, activation: Activation, outputActivation: Activation, seed: UInt64
+  ) throws {
+    network = try DenseNetwork(
+      inputs: inputs, hidden: hidden, outputs: outputs, activation: activation, outputActivation: outputActivation,
+      bias: true)
+    let parameters = try Buffer<Double>(count: network.parameterCount)
+    var random = RandomGenerator(seed: seed)
+    network.initialize(parameters.base, &random)
+    super.init(inputs: inputs, outputs: outputs, parameters: parameters)
+  }
+
+  private init(_ other: NetworkPredictor) throws {
+    network = other.network
+    inputStandardization = other.inputStandardization
+    targetStandardization = other.targetStandardization
+    super.init(
+      inputs: other.inputs, outputs: other.outputs,
+      parameters: try Buffer(copying: other.parameters, count: other.parameterCount))
+    penalizesBias = other.penalizesBias
+  }
+
+  /// Shares the (immutable) standardisation.
+  override func copy() throws -> Predictor { try NetworkPredictor(self) }
+
+  func setStandardization(inputs: Standardization?, targets: Standardization?) {
+    inputStandardization = inputs
+    targetStandardization = targets
+    settingsVersion += 1
+  }
+
+  override var isLinear: Bool { network.isLinear }
+  override var hasNoCurvature: Bool { network.isPiecewiseLinearMap }
+  override var tileRows: Int? { 128 }
+  override var bytesPerRow: Int { 8 * (network.activationsPerRow + inputs + outputs) }
+  override var unpenalizedRanges: [Range<Int>] {
+    penalizesBias ? [] : network.layers.compactMap { layer in layer.biasOffset.map { $0..<($0 + layer.outputs) } }
+  }
+
+  override func makeLane(rows: Int) throws -> any PredictorLane { try NetworkLane(self, rows: rows) }
+}
+
+private final class NetworkLane: PredictorLane {
+  let predictor: NetworkPredictor
+  let scratch: NetworkScratch<Double>
+  let cotangents: Buffer<Double>
+
+  init(_ predictor: NetworkPredictor, rows: Int) throws {
+    self.predictor = predictor
+    scratch = try NetworkScratch(predictor.network, capacity: rows)
+    cotangents = try Buffer(count: try checkedProduct(rows, predictor.outputs))
+  }
+
+  func makeTile(rows: Int, order: DerivativeOrder) throws -> any PredictorTile {
+    try NetworkTile(self, rows: rows, order: order)
+  }
+}
+
+private final class NetworkTile: PredictorTile {
+  private let lane: NetworkLane
+  private let state: NetworkState<Double>
+  private let inputs: Buffer<Double>
+  private let predictions: Buffer<Double>
+  private var network: DenseNetwork { lane.predictor.network }
+
+  init(_ lane: NetworkLane, rows: Int, order: DerivativeOrder) throws {
+    self.lane = lane
+    let predictor = lane.predictor
+    state = try NetworkState(predictor.network, capacity: rows, order: order)
+    // Made for every predictor, since a stride can be too long for BLAS; pages that are not touched cost nothing.
+    inputs = try Buffer(count: try checkedProduct(rows, predictor.inputs))
+    predictions = try Buffer(count: try checkedProduct(rows, predictor.outputs))
+  }
+
+  func forward(_ theta: UnsafePointer<Double>, _ x: MatrixView) throws -> UnsafePointer<Double> {
+    let predictor = lane.predictor
+    if let standardization = predictor.inputStandardization {
+      standardization.apply(x, to: inputs.base)
+      network.forward(theta, rows: x.rows, inputs.base, stride: x.columns, state)
+    } else if x.stride > Int(Int32.max) {
+      x.copy(to: inputs.base)
+      network.forward(theta, rows: x.rows, inputs.base, stride: x.columns, state)
+    } else {
+      network.forward(theta, rows: x.rows, x.base, stride: x.stride, state)
+    }
+    guard let standardization = predictor.targetStandardization else { return UnsafePointer(state.outputs) }
+    predictions.base.update(from: state.outputs, count: x.rows * predictor.outputs)
+    standardization.invert(rows: x.rows, predictions.base)
+    return UnsafePointer(predictions.base)
+  }
+
+  /// The cotangent of the network's own outputs.
+  private func scaled(_ cotangent: UnsafePointer<Double>) -> UnsafePointer<Double> {
+    guard let standardization = lane.predictor.targetStandardization else { return cotangent }
+    standardization.multiplyByScale(rows: state.rows, cotangent, to: lane.cotangents.base)
+    return UnsafePointer(lane.cotangents.base)
+  }
+
+  func pullback(
+    _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>
+  ) throws {
+    network.pullback(theta, state, lane.scratch, cotangent: scaled(cotangent), gradient: gradient)
+  }
+
+  func keep(_ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>) throws {
+    network.pullback(theta, state, lane.scratch, cotangent: scaled(cotangent), gradient: nil)
+  }
+
+  func pushforward(
+    _ theta: UnsafePointer<Double>, direction: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
+  ) throws {
+    network.pushforward(theta, state, lane.scratch, direction: direction)
+    let tangents = UnsafePointer(lane.scratch.outputTangents)
+    if let standardization = lane.predictor.targetStandardization {
+      standardization.multiplyByScale(rows: state.rows, tangents, to: out)
+    } else {
+      out.update(from: tangents, count: state.rows * lane.predictor.outputs)
+    }
+  }
+
+  func secondOrderPullback(
+    _ theta: UnsafePointer<Double>, direction: UnsafePointer<Double>, cotangent: UnsafePointer<Double>,
+    gradient: UnsafeMutablePointer<Double>
+  ) throws {
+    network.secondOrderPullback(
+      theta, state, lane.scratch, direction: direction, cotangent: scaled(cotangent), gradient: gradient)
+  }
+}

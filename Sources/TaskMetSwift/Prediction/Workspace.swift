@@ -1,0 +1,150 @@
+// Memory that outlives a call: the lanes that a loss works in, and the metric's factors while phi and the data stay the same.
+
+/// One caller at a time. Keeps the predictor and the metric it was last used with, but no dataset.
+final class Workspace: SharedObject {
+  static let defaultMetricCacheBytes = 256 << 20
+
+  let threads: Int
+  let metricCacheBytes: Int
+  private var kept: LossMemory?
+
+  init(threads: Int = 1, metricCacheBytes: Int = defaultMetricCacheBytes) {
+    self.threads = threads
+    self.metricCacheBytes = metricCacheBytes
+  }
+
+  /// The memory for a loss of these shapes: the kept one where it fits.
+  func memory(_ predictor: Predictor, _ metric: Metric, rows: Int) throws -> LossMemory {
+    if let kept, kept.fits(predictor, metric, rows: rows) { return kept }
+    kept = nil
+    let memory = try LossMemory(predictor, metric, rows: rows, self)
+    kept = memory
+    return memory
+  }
+}
+
+/// Everything that a loss needs and that depends on shapes and settings alone, and the factors at one phi.
+final class LossMemory {
+  /// Linearised tiles are kept between Hessian-vector products while they fit in this much.
+  private static let linearizationBytes = 64 << 20
+
+  let predictor: Predictor
+  let metric: Metric
+  let plan: RowReduction
+  let lanes: [LossLane]
+  let workers: MetricWorkers
+  var partials = GrowingBuffer<Double>()
+  /// One for each tile where they fit, else one for each lane. Made when first needed.
+  private var linearized: [(any PredictorTile)?]
+  let keepsLinearization: Bool
+  private let settingsVersion: Int
+  private let cache: FactorCache?
+
+  init(_ predictor: Predictor, _ metric: Metric, rows: Int, _ workspace: Workspace) throws {
+    self.predictor = predictor
+    self.metric = metric
+    settingsVersion = predictor.settingsVersion
+    let plan = RowReduction(
+      rows: rows, tileRows: predictor.tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
+      threads: workspace.threads)
+    self.plan = plan
+    workers = try MetricWorkers(metric, plan: plan)
+    let entries = metric.network == nil ? 1 : try checkedProduct(rows, metric.entryCount + 1)
+    let cached = metric.network == nil || entries <= workspace.metricCacheBytes / 8
+    cache = cached ? try FactorCache(metric, rows: rows) : nil
+    lanes = try (0..<plan.laneCount).map { _ in
+      try LossLane(predictor, metric, rows: plan.tileRows, ownsFactors: !cached)
+    }
+    keepsLinearization = try checkedProduct(rows, predictor.bytesPerRow) <= Self.linearizationBytes
+    linearized = Array(repeating: nil, count: keepsLinearization ? plan.tileCount : plan.laneCount)
+    // Made now, so that the lanes' threads only read the array.
+    for index in linearized.indices {
+      let lane = keepsLinearization ? (0..<plan.laneCount).first { plan.tiles(ofLane: $0).contains(index) }! : index
+      linearized[index] = try lanes[lane].predictorLane.makeTile(rows: plan.tileRows, order: .curvature)
+    }
+  }
+
+  func fits(_ predictor: Predictor, _ metric: Metric, rows: Int) -> Bool {
+    self.predictor === predictor && self.metric === metric && plan.rows == rows
+      && settingsVersion == predictor.settingsVersion
+  }
+
+  func linearizedTile(lane: Int, tile: Int) -> any PredictorTile { linearized[keepsLinearization ? tile : lane]! }
+
+  /// Evaluates the metric on the dataset, unless the cache holds just that.
+  func prepareFactors(_ dataset: Dataset) throws {
+    try cache?.fill(metric, dataset, workers, &partials)
+  }
+
+  /// The factors of a tile's rows.
+  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) -> MetricFactors {
+    if let cache { return cache.factors!.advanced(by: rows.lowerBound) }
+    let memory = lanes[lane]
+    return workers.lanes[lane].factors(
+      rows: rows.count, x.rows(rows), entries: memory.entries!.base, scales: memory.scales!.base)
+  }
+}
+
+/// The factors of all rows.
+private final class FactorCache {
+  private let entries: Buffer<Double>
+  private let scales: Buffer<Double>
+  private(set) var factors: MetricFactors?
+  private var source: (metricVersion: Int, dataset: Int, datasetVersion: Int)?
+
+  init(_ metric: Metric, rows: Int) throws {
+    let count = metric.network == nil ? 1 : rows
+    entries = try Buffer(count: try checkedProduct(count, metric.entryCount))
+    scales = try Buffer(count: count)
+  }
+
+  func fill(
+    _ metric: Metric, _ dataset: Dataset, _ workers: MetricWorkers, _ partials: inout GrowingBuffer<Double>
+  ) throws {
+    let now = (metric.version, dataset.serial, dataset.version)
+    if let source, source == now, factors != nil { return }
+    source = nil
+    if metric.network == nil {
+      factors = workers.lanes[0].factors(rows: 1, nil, entries: entries.base, scales: scales.base)
+    } else {
+      let plan = workers.plan
+      try plan.sum(partials: &partials) { lane, _ in
+        let rows = plan.rows(ofLane: lane)
+        let part = workers.lanes[lane].factors(
+          rows: rows.count, dataset.x.rows(rows), entries: entries.base + rows.lowerBound * metric.entryCount,
+          scales: scales.base + rows.lowerBound)
+        if lane == 0 { factors = part }
+        return 0
+      }
+    }
+    source = now
+  }
+}
+
+/// What one thread works in.
+final class LossLane {
+  let predictorLane: any PredictorLane
+  /// For values and gradients.
+  let tile: any PredictorTile
+  /// rows x n each.
+  let residual: Buffer<Double>
+  let weighted: Buffer<Double>
+  let tangent: Buffer<Double>
+  /// rows x rank, for products with the metric.
+  let metricScratch: Buffer<Double>
+  /// A tile's factors where they are not cached.
+  let entries: Buffer<Double>?
+  let scales: Buffer<Double>?
+
+  init(_ predictor: Predictor, _ metric: Metric, rows: Int, ownsFactors: Bool) throws {
+    predictorLane = try predictor.makeLane(rows: rows)
+    tile = try predictorLane.makeTile(rows: rows, order: .gradient)
+    let count = try checkedProduct(rows, predictor.outputs)
+    residual = try Buffer(count: count)
+    weighted = try Buffer(count: count)
+    tangent = try Buffer(count: count)
+    metricScratch = try Buffer(count: try checkedProduct(rows, metric.rank))
+    entries = ownsFactors ? try Buffer(count: try checkedProduct(rows, metric.entryCount)) : nil
+    scales = ownsFactors ? try Buffer(count: rows) : nil
+  }
+}

@@ -1,0 +1,58 @@
+// Whole files: read at once, and replaced in one step, so that a reader finds the old contents or the new ones.
+
+import Glibc
+import Synchronization
+
+private func ioError(_ action: String, _ path: String) -> TaskMetError {
+  TaskMetError.io("path: cannot \(action) \(path): \(String(cString: strerror(errno)))")
+}
+
+func readFile(_ path: String) throws -> Buffer<UInt8> {
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  if descriptor < 0 { throw ioError("open", path) }
+  defer { close(descriptor) }
+  var information = stat()
+  if fstat(descriptor, &information) != 0 { throw ioError("inspect", path) }
+  guard information.st_mode & S_IFMT == S_IFREG else { throw TaskMetError.io("path: \(path) is not a regular file") }
+  let bytes = try Buffer<UInt8>(count: Int(information.st_size))
+  var done = 0
+  while done < bytes.count {
+    let count = read(descriptor, bytes.base + done, bytes.count - done)
+    if count < 0 && errno == EINTR { continue }
+    if count < 0 { throw ioError("read", path) }
+    if count == 0 { throw TaskMetError.io("path: \(path) became shorter while it was read") }
+    done += count
+  }
+  return bytes
+}
+
+private let temporaryFiles = Atomic<Int>(0)
+
+/// Writes the parts, one after the other, to a file beside `path`, and renames that to `path`.
+func replaceFile(_ path: String, with parts: [UnsafeRawBufferPointer]) throws {
+  let temporary = "\(path).\(getpid()).\(temporaryFiles.add(1, ordering: .relaxed).newValue).tmp"
+  let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+  if descriptor < 0 { throw ioError("create", temporary) }
+  var closed = false
+  do {
+    for part in parts { try writeAll(descriptor, part, temporary) }
+    if fsync(descriptor) != 0 { throw ioError("write", temporary) }
+    closed = true
+    if close(descriptor) != 0 { throw ioError("write", temporary) }
+    if rename(temporary, path) != 0 { throw ioError("replace", path) }
+  } catch {
+    if !closed { close(descriptor) }
+    unlink(temporary)
+    throw error
+  }
+}
+
+private func writeAll(_ descriptor: Int32, _ part: UnsafeRawBufferPointer, _ path: String) throws {
+  var done = 0
+  while done < part.count {
+    let count = write(descriptor, part.baseAddress! + done, part.count - done)
+    if count < 0 && errno == EINTR { continue }
+    if count <= 0 { throw ioError("write", path) }
+    done += count
+  }
+}

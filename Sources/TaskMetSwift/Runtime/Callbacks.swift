@@ -1,0 +1,39 @@
+// What all callbacks of the caller share: the user pointer, and the checks of what comes back.
+
+import CTaskMet
+
+/// The caller's pointer, given back once.
+final class CallbackUser {
+  let pointer: UnsafeMutableRawPointer?
+  private let free: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+
+  init(_ pointer: UnsafeMutableRawPointer?, free: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?) {
+    self.pointer = pointer
+    self.free = free
+  }
+
+  deinit { free?(pointer) }
+}
+
+/// The error that a callback's answer stands for, if it is one. `what` names the callback.
+func checkCallback(_ status: Int32, _ what: String) throws {
+  switch Int(status) {
+  case TASKMET_CALLBACK_OK: return
+  case TASKMET_CALLBACK_REJECT:
+    throw TaskMetError(code: .rejected, message: "\(what) returned \(status), TASKMET_CALLBACK_REJECT")
+  case TASKMET_CALLBACK_STOP:
+    throw TaskMetError(
+      code: .callback, message: "\(what) returned \(status), TASKMET_CALLBACK_STOP, and there is nothing to stop")
+  case TASKMET_CALLBACK_ERROR:
+    throw TaskMetError(code: .callback, message: "\(what) returned \(status), TASKMET_CALLBACK_ERROR")
+  default:
+    throw TaskMetError(code: .callback, message: "\(what) returned \(status), which is not one of TASKMET_CALLBACK_*")
+  }
+}
+
+/// An error where a callback left a value that is not finite. Outputs arrive filled with NaN, so this finds one it forgot.
+func checkCallbackOutput(_ count: Int, _ values: UnsafePointer<Double>, _ what: String) throws {
+  if let index = firstNonFinite(count, values) {
+    throw TaskMetError(code: .callback, message: "\(what)[\(index)] must be finite, got \(values[index])")
+  }
+}
