@@ -603,6 +603,192 @@ taskmet_status taskmet_hypergradient_check(const taskmet_predictor *predictor, c
                                            const taskmet_solver_options *solver_options, int64_t directions, uint64_t seed,
                                            double tolerance, double *worst, taskmet_check_report *report);
 
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Held-out data                                                                                                     */
+
+/* The task's loss of a predictor on a dataset (phase VALIDATION), whole and by instance.
+ *   loss               mean over the dataset's instances; may be NULL
+ *   per_instance_loss  one for each instance (count = the dataset's instances), each judged alone; NULL (0) for none: it costs one
+ *                      call of the task for each instance
+ *   decisions          the decisions that a built-in task takes, instance by instance; a callback task has none: NULL (0) */
+taskmet_status taskmet_task_evaluate(const taskmet_task *task, const taskmet_predictor *predictor,
+                                     const taskmet_dataset *dataset, double *loss,
+                                     double *per_instance_loss, int64_t count,
+                                     double *decisions, int64_t decision_count);
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Trainer: Algorithm 1 of the paper, with stopping, roll-back, records and checkpoints                              */
+
+typedef struct taskmet_trainer taskmet_trainer;
+
+/* Which of a trainer's two models. */
+typedef int32_t taskmet_model;
+enum {
+    TASKMET_MODEL_BEST = 0, /* lowest validation task loss (training task loss where there is no validation data) within
+                               max_prediction_loss_ratio: what to use */
+    TASKMET_MODEL_LAST = 1  /* what training goes on from */
+};
+
+typedef int32_t taskmet_stop_reason;
+enum {
+    TASKMET_STOP_NONE = 0,       /* not finished: go on with _step or _fit */
+    TASKMET_STOP_ITERATIONS = 1, /* outer_iterations are done */
+    TASKMET_STOP_PATIENCE = 2,   /* no better model for `patience` iterations */
+    TASKMET_STOP_REQUESTED = 3,  /* taskmet_trainer_stop */
+    TASKMET_STOP_TASK = 4,       /* a task callback returned TASKMET_CALLBACK_STOP */
+    TASKMET_STOP_PROGRESS = 5,   /* the progress callback did */
+    TASKMET_STOP_INTERRUPT = 6,  /* the interrupt callback did */
+    TASKMET_STOP_STALLED = 7     /* max_rollbacks steps in a row went wrong, each with half the rate of the one before */
+};
+
+typedef int32_t taskmet_log_level;
+enum { TASKMET_LOG_INFO = 0, TASKMET_LOG_WARNING = 1 };
+
+/* One outer iteration. Record 0 is the warm-up: the two-stage model. NaN stands for what was not measured. */
+typedef struct taskmet_record {
+    size_t struct_size;
+    int64_t iteration;
+    double task_loss;                 /* on the outer batch, after the inner steps */
+    double prediction_loss;           /* L_pred on the training rows that the inner solver saw last */
+    double prediction_rmse;           /* root mean squared error over the entries of those rows: no metric in it */
+    double inner_gradient_norm;       /* |grad_theta L_pred| there */
+    int64_t inner_steps;              /* taken in this iteration */
+    double hypergradient_norm;        /* of the step that led here; NaN in record 0 */
+    double solver_residual;           /* |g - A v| / |g| of that hypergradient */
+    int64_t solver_iterations;
+    int32_t solver_converged;
+    int32_t negative_curvature;
+    double agreement;                 /* cosine of that hypergradient's two halves (option agreement_interval) */
+    int32_t trusted;                  /* 1: residual, inner gradient and agreement are within their thresholds */
+    int32_t is_best;                  /* 1: this model is the best so far */
+    double metric_rate;               /* the learning rate of phi, after all halvings */
+    int64_t rollbacks;                /* steps tried and undone before this one */
+    int64_t rejections;               /* of them, those that the task rejected */
+    int64_t hypergradient_instances;  /* in the batch of the linear system */
+    double metric_smallest_eigenvalue; /* of Lambda, over at most 256 fixed training rows */
+    double metric_largest_eigenvalue;
+    double metric_mean_trace;         /* mean of tr Lambda / n over those rows */
+    double validation_task_loss;
+    double validation_rmse;
+    double seconds_inner;
+    double seconds_task;
+    double seconds_hypergradient;
+    double seconds_validation;
+    double seconds_total;
+} taskmet_record;
+
+typedef struct taskmet_fit_report {
+    size_t struct_size;
+    taskmet_stop_reason reason;
+    int32_t reserved;
+    int64_t iterations;            /* outer iterations done since the trainer was made */
+    int64_t best_iteration;
+    double best_task_loss;         /* the loss that chose it: validation's where there is validation data */
+    double first_task_loss;        /* the same of record 0, the two-stage model */
+    double best_rmse_ratio;        /* its RMSE over the two-stage model's, on the same data */
+    int64_t rollbacks;             /* steps undone */
+    int64_t rejections;            /* of them, rejected by the task */
+    int64_t untrusted;             /* records that are not trusted */
+    double seconds;
+} taskmet_fit_report;
+
+/* A trainer for copies of a predictor and a metric, on a dataset, which it holds: the dataset cannot be changed until the
+ * trainer is destroyed (STATE). Shapes must fit. Where the metric's own _set_normalization and _set_floor were not called, it
+ * gets batch_trace (none where n = 1 and the structure is fixed by it) and the option metric_floor. Options start at the preset
+ * "default". */
+taskmet_status taskmet_trainer_create(const taskmet_predictor *predictor, const taskmet_metric *metric,
+                                      const taskmet_dataset *dataset, taskmet_trainer **trainer);
+void taskmet_trainer_destroy(taskmet_trainer *trainer);
+
+/* Adds a task with a weight > 0; the trainer keeps a reference. The losses are combined as the option task_combination says. At
+ * least one is needed before the first step; none may be added after it (STATE). */
+taskmet_status taskmet_trainer_add_task(taskmet_trainer *trainer, taskmet_task *task, double weight);
+
+/* Data for choosing the best model and for stopping. Held like the training data. Before the first step only (STATE). */
+taskmet_status taskmet_trainer_set_validation(taskmet_trainer *trainer, const taskmet_dataset *dataset);
+
+/* Options, by name. _set_* refuses an unknown name, a value of another type and one outside the range, and names the
+ * choices. Options can be changed between steps; those that shape the data (listed as such) before the first step only (STATE).
+ * The string option "preset" sets a group of options: "default" or "paper". */
+taskmet_status taskmet_trainer_set_int(taskmet_trainer *trainer, const char *name, int64_t value);
+taskmet_status taskmet_trainer_set_double(taskmet_trainer *trainer, const char *name, double value);
+taskmet_status taskmet_trainer_set_string(taskmet_trainer *trainer, const char *name, const char *value);
+taskmet_status taskmet_trainer_get_int(const taskmet_trainer *trainer, const char *name, int64_t *value);
+taskmet_status taskmet_trainer_get_double(const taskmet_trainer *trainer, const char *name, double *value);
+/* value points to static memory. */
+taskmet_status taskmet_trainer_get_string(const taskmet_trainer *trainer, const char *name, const char **value);
+
+typedef int32_t taskmet_option_type;
+enum { TASKMET_OPTION_INT = 0, TASKMET_OPTION_DOUBLE = 1, TASKMET_OPTION_STRING = 2 };
+
+/* What there is to know of an option; the strings are static. */
+typedef struct taskmet_option_description {
+    size_t struct_size;
+    const char *name;
+    const char *help;            /* one line */
+    taskmet_option_type type;
+    int32_t fixed_after_start;   /* 1: to be set before the first step */
+    int64_t int_default, int_minimum, int_maximum;
+    double double_default, double_minimum, double_maximum;
+    const char *string_default;
+    const char *choices;         /* of a string: "a|b|c" */
+} taskmet_option_description;
+
+/* The number of options, and option 0 <= index < count. */
+int64_t taskmet_option_count(void);
+taskmet_status taskmet_option_info(int64_t index, taskmet_option_description *info);
+
+/* Called after each record, with it; returns TASKMET_CALLBACK_OK or _STOP, or _ERROR (CALLBACK). fn NULL takes it away. */
+typedef int32_t (*taskmet_progress_fn)(void *user, const taskmet_record *record);
+taskmet_status taskmet_trainer_set_progress(taskmet_trainer *trainer, taskmet_progress_fn fn, void *user);
+
+/* Gets whole messages, without a line end, valid during the call. fn NULL takes it away. */
+typedef void (*taskmet_log_fn)(void *user, taskmet_log_level level, const char *message);
+taskmet_status taskmet_trainer_set_log(taskmet_trainer *trainer, taskmet_log_fn fn, void *user);
+
+/* Asked on the thread that trains, at most every 50 ms, also within the inner loop and the solvers; a return other than 0 stops
+ * training at the last whole iteration. For bindings that must look for Ctrl-C. fn NULL takes it away. */
+typedef int32_t (*taskmet_interrupt_fn)(void *user);
+taskmet_status taskmet_trainer_set_interrupt(taskmet_trainer *trainer, taskmet_interrupt_fn fn, void *user);
+
+/* One outer iteration; the first call does the warm-up before it. record may be NULL.
+ * On a failure the trainer is as it was before the call. A stop is no failure: the iteration it came in is undone, and record is
+ * the last whole one's; see taskmet_trainer_fit for the reason. */
+taskmet_status taskmet_trainer_step(taskmet_trainer *trainer, taskmet_record *record);
+
+/* Iterations until a reason to stop; may be called again to go on (after more outer_iterations, or a cleared stop).
+ * report may be NULL. A stop is TASKMET_OK with its reason in the report. On a failure the trainer is as it was before the
+ * iteration that failed, its best model readable. */
+taskmet_status taskmet_trainer_fit(taskmet_trainer *trainer, taskmet_fit_report *report);
+
+/* Asks training to stop at the next whole iteration. One atomic store: may be called from any thread and from a signal handler,
+ * while the handle is alive. Stays in force until _clear_stop, also for a fit that has not begun. */
+void taskmet_trainer_stop(taskmet_trainer *trainer);
+void taskmet_trainer_clear_stop(taskmet_trainer *trainer);
+
+/* New objects with the best or the last model. STATE before the first step. */
+taskmet_status taskmet_trainer_copy_predictor(const taskmet_trainer *trainer, taskmet_model model,
+                                              taskmet_predictor **predictor);
+taskmet_status taskmet_trainer_copy_metric(const taskmet_trainer *trainer, taskmet_model model, taskmet_metric **metric);
+
+/* The records so far: 0 (warm-up) to count - 1. */
+taskmet_status taskmet_trainer_history_count(const taskmet_trainer *trainer, int64_t *count);
+taskmet_status taskmet_trainer_history_get(const taskmet_trainer *trainer, int64_t index, taskmet_record *record);
+
+/* A text for people: what the best model's metric emphasises (by output, by sample, condition number), whether the hypergradients
+ * could be trusted, and set-ups that cannot learn. UTF-8 with line ends, terminated. out may be NULL (capacity 0) to ask for the
+ * size; size gets the bytes needed with the terminator and may be NULL; a capacity that is too small is SHAPE. */
+taskmet_status taskmet_trainer_explain(const taskmet_trainer *trainer, char *out, int64_t capacity, int64_t *size);
+
+/* The whole state as one safetensors file: models, optimisers, random numbers, options, history, and a fingerprint of the data.
+ * Replaced in one step. Callbacks and tasks are not part of it. */
+taskmet_status taskmet_trainer_save(const taskmet_trainer *trainer, const char *path);
+
+/* Restores a state into a trainer made with the same shapes, data, validation data and number of tasks, which then goes on
+ * as the saved one would have, bit for bit (on the same type of CPU with the same number of OpenBLAS threads; the log says where
+ * that differs). Other data are refused (SHAPE or STATE); so are damaged files (FORMAT) and newer ones (VERSION). */
+taskmet_status taskmet_trainer_load(taskmet_trainer *trainer, const char *path);
+
 #ifdef __cplusplus
 }
 #endif

@@ -28,7 +28,7 @@ static double loss_by_hand(const double *f, const double *lambda, const double *
             for (int b = 0; b < N; b += 1)
                 sum += (weights == NULL ? 1 : weights[i]) * (f[i * N + a] - y[i * N + a]) *
                        lambda[(i * N + a) * N + b] * (f[i * N + b] - y[i * N + b]);
-    return sum / ROWS;
+    return sum / (double)ROWS;
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */
@@ -64,7 +64,7 @@ static void test_identity_metric(void) {
     NEED(taskmet_metric_create_constant(N, TASKMET_STRUCTURE_FULL, 0, 0, &m));
     CHECK_OK(taskmet_predictor_predict(p, ROWS, x, D, f, N));
     for (int k = 0; k < ROWS * N; k += 1) sum += (f[k] - y[k]) * (f[k] - y[k]);
-    CHECK_CLOSE(loss_of(p, m, data, 0), sum / ROWS, 1e-13);
+    CHECK_CLOSE(loss_of(p, m, data, 0), sum / (double)ROWS, 1e-13);
     taskmet_predictor_destroy(p);
     taskmet_metric_destroy(m);
     taskmet_dataset_destroy(data);
@@ -215,7 +215,7 @@ static void test_weights_are_repetitions(void) {
     for (int k = 0; k < ROWS; k += 1) weights[k] = k == 3 ? 2 : 1;
     NEED(taskmet_dataset_create(MORE, D, twice_x, D, N, twice_y, N, &longer));
     CHECK_OK(taskmet_dataset_set_weights(data, weights, ROWS));
-    CHECK_CLOSE(loss_of(p, m, data, 0) * ROWS, loss_of(p, m, longer, 0) * MORE, 1e-13);
+    CHECK_CLOSE(loss_of(p, m, data, 0) * (double)ROWS, loss_of(p, m, longer, 0) * (double)MORE, 1e-13);
     for (int k = 0; k < ROWS; k += 1) weights[k] = 0;
     CHECK_OK(taskmet_dataset_set_weights(data, weights, ROWS));
     CHECK(loss_of(p, m, data, 0) == 0);
@@ -249,8 +249,8 @@ static void check_standardized(const taskmet_predictor *p, const taskmet_predict
 static void column_statistics(const double *values, int columns, double *mean, double *scale) {
     for (int c = 0; c < columns; c += 1) {
         mean[c] = scale[c] = 0;
-        for (int i = 0; i < ROWS; i += 1) mean[c] += values[i * columns + c] / ROWS;
-        for (int i = 0; i < ROWS; i += 1) scale[c] += pow(values[i * columns + c] - mean[c], 2) / ROWS;
+        for (int i = 0; i < ROWS; i += 1) mean[c] += values[i * columns + c] / (double)ROWS;
+        for (int i = 0; i < ROWS; i += 1) scale[c] += pow(values[i * columns + c] - mean[c], 2) / (double)ROWS;
         scale[c] = scale[c] == 0 ? 1 : sqrt(scale[c]);
     }
 }

@@ -4,6 +4,7 @@ The definitions are written a second time here, from a golden record, and differ
 that passes both programs does not rest on an error of either. Used by `make_golden.py --check`.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -51,7 +52,7 @@ ACTIVATIONS = {
 
 
 def dense(vector, inputs, outputs, hidden, activation, output_activation, bias, x):
-    """The dense network on rows x, consuming the flat vector from its front. Everything that is left over is an error."""
+    """The dense network on rows x, consuming the flat vector from its front; nothing may be left over."""
     vector = list(vector)
     widths = [inputs, *hidden, outputs]
     for layer in range(len(widths) - 1):
@@ -142,7 +143,7 @@ class Reference:
         if self.predictor["penalize_bias"] or not self.predictor["bias"]:
             return 0.5 * float(np.dot(theta, theta))
         widths, start, total = [self.x.shape[1], *self.predictor["hidden"], self.n], 0, 0.0
-        for inputs, outputs in zip(widths, widths[1:]):
+        for inputs, outputs in itertools.pairwise(widths):
             total += float(np.sum(np.square(theta[start : start + inputs * outputs])))
             start += (inputs + 1) * outputs
         return 0.5 * total
@@ -150,7 +151,7 @@ class Reference:
     def loss_under(self, theta, values):
         """L_pred with Lambda given."""
         errors = self.predict(theta) - self.y
-        terms = [s * e @ a @ e for s, e, a in zip(self.weights, errors, values)]
+        terms = [s * e @ a @ e for s, e, a in zip(self.weights, errors, values, strict=True)]
         return math.fsum(terms) / self.rows + self.rho * self.penalty(theta)
 
     def regularizer(self, phi):
@@ -165,6 +166,7 @@ class Reference:
 
 def along(function, point, direction, step=STEP):
     """d function(point + t direction) / dt at 0, by central differences of fourth order."""
+
     def at(k):
         return function(point + k * step * direction)
 
@@ -203,6 +205,13 @@ def check_values(ref, results):
     return [m for key, value in pairs.items() for m in agree(key, results[key], value, 1e-12)]
 
 
+def gauss_newton_product(ref, values, jacobian, vector):
+    """(2/N) sum_i s_i J_i' Lambda_i J_i vector + rho vector (penalised part), J: N x n x count by differences."""
+    weighted = (2.0 / ref.rows) * ref.weights[:, None, None] * values
+    penalized = gradient(lambda t: ref.rho * ref.penalty(t), vector, 1e-2)  # a quadratic's slope is linear
+    return np.einsum("ijk,ijl,ilm,m->k", jacobian, weighted, jacobian, vector) + penalized
+
+
 def check_predictor(ref, results):
     """J, J' c, J w, and the loss's gradient and products, with Lambda fixed."""
     theta, phi = ref.inputs["theta"], ref.inputs["phi"]
@@ -211,15 +220,12 @@ def check_predictor(ref, results):
     w, w_norm = unit_length(ref.inputs["w"])
     mixed = gradient(lambda t: ref.loss_under(t, values), theta)
     hvp = w_norm * gradient(lambda t: along(lambda u: ref.loss_under(u, values), t, w, 1e-3), theta)
-    penalized = gradient(lambda t: ref.rho * ref.penalty(t), ref.inputs["w"], 1e-2)
-    weighted = (2.0 / ref.rows) * ref.weights[:, None, None] * values
-    gnvp = np.einsum("ijk,ijl,ilm,m->k", jacobian, weighted, jacobian, ref.inputs["w"]) + penalized
     pairs = {
         "vjp": np.einsum("ijk,ij->k", jacobian, ref.inputs["c"]),
         "jvp": jacobian @ ref.inputs["w"],
         "gradient": mixed,
         "hvp": hvp,
-        "gnvp": gnvp,
+        "gnvp": gauss_newton_product(ref, values, jacobian, ref.inputs["w"]),
     }
     return [m for key, value in pairs.items() for m in agree(key, results[key], value)]
 
@@ -238,8 +244,7 @@ def check_metric(ref, results):
 
 
 def check_solution(ref, name, results):
-    """v solves its system (products by differences, with H's for every kind but gauss_newton), and the hypergradient is
-    -d/dphi of L_pred's derivative along v."""
+    """v solves its system, and the hypergradient is -d/dphi of L_pred's derivative along v."""
     theta, phi = ref.inputs["theta"], ref.inputs["phi"]
     system, solution, g = results["system"], results["solutions"][name], np.array(results["vjp"])
     v = np.array(solution["v"])
@@ -249,19 +254,26 @@ def check_solution(ref, name, results):
 
     def product(vector):
         u, norm = unit_length(vector)
-        return norm * gradient(lambda t: along(lambda q: ref.loss_under(q, values), t, u, 1e-3), theta) + system["ridge"] * vector
+        slope = gradient(lambda t: along(lambda q: ref.loss_under(q, values), t, u, 1e-3), theta)
+        return norm * slope + system["ridge"] * vector
 
     if name == "exact":
         messages += agree("solutions/exact/v", g, product(v))
     elif name == "normal":
         messages += agree("solutions/normal/v", product(g), product(product(v)) + system["normal_ridge"] * v)
+    elif name == "gauss_newton":
+        curved = gauss_newton_product(ref, values, gradient(ref.predict, theta), v)
+        messages += agree("solutions/gauss_newton/v", g, curved + system["ridge"] * v)
     elif name == "identity":
         messages += agree("solutions/identity/v", g, v, 0.0)
     u, norm = unit_length(v)
     ref.differentiate_scale_if_current()
-    hypergradient = -norm * gradient(
-        lambda p: along(lambda t, values=ref.metric_values(p): ref.loss_under(t, values), theta, u, 1e-3), phi
-    )
+
+    def slope_along_v(p):
+        values = ref.metric_values(p)
+        return norm * along(lambda t: ref.loss_under(t, values), theta, u, 1e-3)
+
+    hypergradient = -gradient(slope_along_v, phi)
     return messages + agree(f"solutions/{name}/hypergradient", solution["hypergradient"], hypergradient)
 
 
@@ -325,7 +337,7 @@ def check_optimum(record, analytic):
     phi, c = ref.inputs["phi"], ref.inputs["c"]
     theta, hessian = minimize(ref, ref.inputs["theta"], phi)
     formula = analytic(theta, phi)
-    generator, messages = np.random.default_rng(record["inputs"]["phi"].__len__()), []
+    generator, messages = np.random.default_rng(len(phi)), []
     for _ in range(3):
         direction = unit_length(generator.standard_normal(len(phi)))[0]
 

@@ -22,13 +22,12 @@ import json
 import math
 import pathlib
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+import finite_differences
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-import finite_differences
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_platforms", "cpu")
@@ -113,7 +112,8 @@ class Problem:
         self.bias = bool(predictor["bias"])
         self.sizes = [self.d, *predictor["hidden"], self.n]
         self.activations = [predictor["activation"]] * len(predictor["hidden"]) + [predictor["output_activation"]]
-        self.metric_sizes = [self.d, *metric["hidden"], math.prod(factor_shape(metric["structure"], self.n, metric["rank"]))]
+        factor = factor_shape(metric["structure"], self.n, metric["rank"])
+        self.metric_sizes = [self.d, *metric["hidden"], math.prod(factor)]
         self.metric_activations = [metric["activation"]] * len(metric["hidden"]) + ["identity"]
         # the part of theta that (rho/2)|theta|^2 sees
         ones, penalize = jnp.ones(self.theta_count), float(predictor["penalize_bias"])
@@ -223,6 +223,7 @@ def condition(matrix):
 def choose_ridge(h, g, limit, definite):
     """The smallest ridge of the list for which both H + ridge I and G + ridge I have a condition number <= limit, and
     where asked H + ridge I is positive definite."""
+
     def fits(ridge):
         a, b = h + ridge * np.eye(len(h)), g + ridge * np.eye(len(h))
         return max(condition(a), condition(b)) <= limit and (not definite or np.linalg.eigvalsh(a)[0] > 0)
@@ -242,8 +243,8 @@ def solutions(h, gauss_newton, g, ridge):
 
 
 def normalization_scale(problem, inputs):
-    """m as the library stores it (1 unless batch_trace has been updated), and m as the function of phi that every derivative
-    in phi takes it for: a constant, unless the stored m was made at this phi from these rows."""
+    """m as the library stores it (1 unless batch_trace has been updated), and m as the function of phi that every
+    derivative in phi takes it for: a constant, unless the stored m was made at this phi from these rows."""
     phi, origin = jnp.asarray(inputs["phi"]), problem.metric["scale_origin"]
     if origin == "current":
         return problem.mean_trace(phi, problem.x), lambda p: problem.mean_trace(p, problem.x)
@@ -277,6 +278,7 @@ def results(problem, inputs, limit, definite):
         "gnvp": jax.jvp(lambda t: jax.grad(problem.linearized_loss)(t, theta, phi, scale), (theta,), (w,))[1],
     }
     if "b1" in inputs:
+
         def regularizer(p):
             return problem.regularizer(p, scale_of(p), inputs["b1"], inputs["b2"])
 
@@ -386,8 +388,8 @@ def product_cases():
 
 
 def activation_cases():
-    """Each activation under a full conditional metric, with one and with two hidden layers; output activations; inputs so
-    large that smooth activations run in their tails."""
+    """Each activation under a full conditional metric, with one and with two hidden layers; output activations; inputs
+    so large that smooth activations run in their tails."""
     normalizations = ("none", "batch_trace", "frobenius", "trace")
     for index, activation in enumerate(ACTIVATIONS):
         for hidden in ((5,), (4, 3)):
@@ -419,8 +421,15 @@ def special_cases():
         replace(TANH, name="penalize_bias/tanh", hidden=(4, 3), penalize_bias=False, rho=0.3),
         replace(LINEAR, name="penalize_bias/linear", penalize_bias=False, rho=0.3, normalization="trace"),
         replace(batch, name="held/other_rows-tanh", scale_origin="other_rows"),
-        replace(batch, name="held/other_rows-linear", scale_origin="other_rows", hidden=(), activation="identity",
-                linear=True, structure="lowrank"),
+        replace(
+            batch,
+            name="held/other_rows-linear",
+            scale_origin="other_rows",
+            hidden=(),
+            activation="identity",
+            linear=True,
+            structure="lowrank",
+        ),
         replace(batch, name="held/other_phi-conditional", scale_origin="other_phi"),
         replace(constant, name="held/other_phi-constant", scale_origin="other_phi", regularized=True),
         replace(constant, name="held/never", scale_origin="never"),
@@ -454,6 +463,7 @@ def rounded(generator, shape, scale=1.0):
 
 def standardization(case, generator):
     """Means and scales of the predictor's sides that are standardised, None for the others."""
+
     def side(name, count):
         if case.predictor_standardization not in (name, "both"):
             return None, None
@@ -461,8 +471,12 @@ def standardization(case, generator):
 
     input_mean, input_scale = side("inputs", case.features)
     target_mean, target_scale = side("targets", case.outputs)
-    return {"input_mean": input_mean, "input_scale": input_scale,
-            "target_mean": target_mean, "target_scale": target_scale}
+    return {
+        "input_mean": input_mean,
+        "input_scale": input_scale,
+        "target_mean": target_mean,
+        "target_scale": target_scale,
+    }
 
 
 def configuration(case, generator):
@@ -581,8 +595,8 @@ def sgd_run(parameters, gradients, rate, momentum):
 
 
 def optimizer_records():
-    """Runs of five steps with given gradients (steps x count); parameters after each step. One epsilon is large, so that
-    its place in the formula shows."""
+    """Runs of five steps with given gradients (steps x count); history holds the parameters after each step. One
+    epsilon is large, so that its place in the formula shows."""
     settings = [
         ("adam", adam_run, {"rate": 0.05, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
         ("adam", adam_run, {"rate": 0.3, "beta1": 0.5, "beta2": 0.8, "epsilon": 0.1}),
@@ -594,8 +608,15 @@ def optimizer_records():
     for kind, run, constants in settings:
         parameters, gradients = rounded(generator, 6), rounded(generator, (5, 6))
         gradients[1, 2] = 0.0
-        records.append({"kind": kind, **constants, "parameters": parameters, "gradients": gradients,
-                        "history": run(parameters, gradients, **constants)})
+        records.append(
+            {
+                "kind": kind,
+                **constants,
+                "parameters": parameters,
+                "gradients": gradients,
+                "history": run(parameters, gradients, **constants),
+            }
+        )
     return records
 
 
@@ -617,8 +638,17 @@ def plain(value):
 def case_record(case):
     problem, inputs = draw(case)
     output = results(problem, inputs, case.condition_limit, case.fitted)
-    return plain({"name": case.name, "seed": case.seed, "predictor": problem.predictor, "metric": problem.metric,
-                  "rho": case.rho, "inputs": inputs, "results": output})
+    return plain(
+        {
+            "name": case.name,
+            "seed": case.seed,
+            "predictor": problem.predictor,
+            "metric": problem.metric,
+            "rho": case.rho,
+            "inputs": inputs,
+            "results": output,
+        }
+    )
 
 
 def golden():
@@ -627,12 +657,17 @@ def golden():
     for case in all_cases():
         cases.append(case_record(case))
         print(case.name, file=sys.stderr)
-    return {"format": 1, "made_with": {"jax": jax.__version__, "numpy": np.__version__},
-            "optimizers": plain(optimizer_records()), "cases": cases}
+    return {
+        "format": 1,
+        "made_with": {"jax": jax.__version__, "numpy": np.__version__},
+        "optimizers": plain(optimizer_records()),
+        "cases": cases,
+    }
 
 
 def write(contents, path):
     """JSON with one case per line; floats as repr, which reads back exactly."""
+
     def line(value):
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
@@ -642,7 +677,7 @@ def write(contents, path):
 
 
 def differences(expected, actual, where=""):
-    """Places where two golden structures differ: exactly for text and whole numbers, norm-wise for arrays of floats."""
+    """Where two golden structures differ: exactly for text and whole numbers, norm-wise for arrays of floats."""
     if isinstance(expected, dict):
         if not isinstance(actual, dict) or expected.keys() != actual.keys():
             return [f"{where}: other keys"]
@@ -651,7 +686,7 @@ def differences(expected, actual, where=""):
         if len(expected) != len(actual):
             return [f"{where}: {len(expected)} and {len(actual)} items"]
         names = [item.get("name", str(k)) for k, item in enumerate(expected)]
-        return [d for n, e, a in zip(names, expected, actual) for d in differences(e, a, f"{where}/{n}")]
+        return [d for n, e, a in zip(names, expected, actual, strict=True) for d in differences(e, a, f"{where}/{n}")]
     if isinstance(expected, (list, float)) and expected != []:
         e, a = np.asarray(expected), np.asarray(actual)
         if e.dtype.kind == "f":
@@ -679,8 +714,9 @@ def check_optima():
     problems = []
     for case in [case for case in all_cases() if case.name in finite_differences.OPTIMUM_CASES]:
         problem, inputs = draw(replace(case, weighted=True, rho=0.2))
-        record = plain({"name": case.name, "predictor": problem.predictor, "metric": problem.metric, "rho": 0.2,
-                        "inputs": inputs})
+        record = plain(
+            {"name": case.name, "predictor": problem.predictor, "metric": problem.metric, "rho": 0.2, "inputs": inputs}
+        )
 
         def analytic(theta, phi, problem=problem, inputs=inputs):
             inputs = {**inputs, "theta": theta, "phi": phi}

@@ -1,7 +1,8 @@
 """The C API through ctypes, as include/taskmet.h declares it, for the tests.
 
-Arrays are NumPy float64; a matrix may have any row stride, its rows must be contiguous. Every function raises TaskMetError
-when its status is not TASKMET_OK. The library is the file named by TASKMET_LIBRARY, else the repository's release build.
+Arrays are NumPy float64; a matrix may have any row stride, its rows must be contiguous. Every function raises
+TaskMetError when its status is not TASKMET_OK. The library is the file named by TASKMET_LIBRARY, else the repository's
+release build.
 """
 
 import ctypes
@@ -24,8 +25,14 @@ ACTIVATIONS = {
 STRUCTURES = {"scalar": 0, "diagonal": 1, "lowrank": 2, "full": 3}
 NORMALIZATIONS = {"none": 0, "frobenius": 1, "trace": 2, "batch_trace": 3}
 SOLVERS = {
-    "cg": 0, "normal_cg": 1, "minres": 2, "neumann": 3, "dense": 4, "gauss_newton_cg": 5, "identity": 6,
-}  # fmt: skip
+    "cg": 0,
+    "normal_cg": 1,
+    "minres": 2,
+    "neumann": 3,
+    "dense": 4,
+    "gauss_newton_cg": 5,
+    "identity": 6,
+}
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Declarations
@@ -80,7 +87,8 @@ PROTOTYPES = {
     "taskmet_workspace_destroy": (None, [HANDLE]),
     "taskmet_predictor_create_linear": (c_int32, [c_int64, c_int64, c_int32, NEW_HANDLE]),
     "taskmet_predictor_create_mlp": (
-        c_int32, [c_int64, c_int64, c_int64, INT64S, c_int32, c_int32, c_uint64, NEW_HANDLE],
+        c_int32,
+        [c_int64, c_int64, c_int64, INT64S, c_int32, c_int32, c_uint64, NEW_HANDLE],
     ),
     "taskmet_predictor_destroy": (None, [HANDLE]),
     "taskmet_predictor_shape": (c_int32, [HANDLE, INT64S, INT64S, INT64S]),
@@ -89,7 +97,8 @@ PROTOTYPES = {
     "taskmet_predictor_set_parameters": (c_int32, [HANDLE, *VECTOR]),
     "taskmet_predictor_set_penalize_bias": (c_int32, [HANDLE, c_int32]),
     "taskmet_predictor_set_standardization": (
-        c_int32, [HANDLE, REALS, REALS, c_int64, REALS, REALS, c_int64],
+        c_int32,
+        [HANDLE, REALS, REALS, c_int64, REALS, REALS, c_int64],
     ),
     "taskmet_predictor_fit_standardization": (c_int32, [HANDLE, HANDLE, c_int32]),
     "taskmet_predictor_predict": (c_int32, [HANDLE, c_int64, *MATRIX, *MATRIX]),
@@ -99,7 +108,8 @@ PROTOTYPES = {
     "taskmet_predictor_load": (c_int32, [c_char_p, NEW_HANDLE]),
     "taskmet_metric_create_constant": (c_int32, [c_int64, c_int32, c_int64, c_uint64, NEW_HANDLE]),
     "taskmet_metric_create_conditional": (
-        c_int32, [c_int64, c_int64, c_int32, c_int64, c_int64, INT64S, c_int32, c_uint64, NEW_HANDLE],
+        c_int32,
+        [c_int64, c_int64, c_int32, c_int64, c_int64, INT64S, c_int32, c_uint64, NEW_HANDLE],
     ),
     "taskmet_metric_destroy": (None, [HANDLE]),
     "taskmet_metric_shape": (c_int32, [HANDLE, INT64S, INT64S, INT64S]),
@@ -114,7 +124,8 @@ PROTOTYPES = {
     "taskmet_metric_evaluate": (c_int32, [HANDLE, c_int64, *MATRIX, *VECTOR]),
     "taskmet_metric_vjp": (c_int32, [HANDLE, c_int64, *MATRIX, *VECTOR, *VECTOR]),
     "taskmet_metric_regularizer": (
-        c_int32, [HANDLE, c_int64, *MATRIX, c_double, c_double, REALS, *VECTOR],
+        c_int32,
+        [HANDLE, c_int64, *MATRIX, c_double, c_double, REALS, *VECTOR],
     ),
     "taskmet_metric_save": (c_int32, [HANDLE, c_char_p]),
     "taskmet_metric_load": (c_int32, [c_char_p, NEW_HANDLE]),
@@ -126,7 +137,8 @@ PROTOTYPES = {
     "taskmet_solver_options_init": (None, [OPTIONS]),
     "taskmet_hypergradient": (c_int32, [*LOSS, *MATRIX, OPTIONS, *VECTOR, REPORT]),
     "taskmet_hypergradient_from_gradient": (
-        c_int32, [*LOSS, *VECTOR, OPTIONS, HANDLE, *VECTOR, *VECTOR, REPORT],
+        c_int32,
+        [*LOSS, *VECTOR, OPTIONS, HANDLE, *VECTOR, *VECTOR, REPORT],
     ),
     "taskmet_optimizer_create_adam": (c_int32, [c_int64, c_double, c_double, c_double, c_double, NEW_HANDLE]),
     "taskmet_optimizer_create_sgd": (c_int32, [c_int64, c_double, c_double, NEW_HANDLE]),
@@ -134,7 +146,7 @@ PROTOTYPES = {
     "taskmet_optimizer_step": (c_int32, [HANDLE, *VECTOR, *VECTOR]),
     "taskmet_optimizer_reset": (c_int32, [HANDLE]),
     "taskmet_optimizer_set_learning_rate": (c_int32, [HANDLE, c_double]),
-}  # fmt: skip
+}
 
 
 class TaskMetError(RuntimeError):
@@ -308,8 +320,15 @@ class Predictor(Parametrized):
 
     @classmethod
     def mlp(cls, inputs, outputs, hidden, activation, output_activation="identity", seed=0):
-        return cls("create_mlp", inputs, outputs, *integers(hidden),
-                   ACTIVATIONS[activation], ACTIVATIONS[output_activation], seed)  # fmt: skip
+        return cls(
+            "create_mlp",
+            inputs,
+            outputs,
+            *integers(hidden),
+            ACTIVATIONS[activation],
+            ACTIVATIONS[output_activation],
+            seed,
+        )
 
     def set_standardization(self, input_mean, input_scale, target_mean, target_scale):
         values = [reals(v) for v in (input_mean, input_scale, target_mean, target_scale)]
@@ -346,8 +365,16 @@ class Metric(Parametrized):
 
     @classmethod
     def conditional(cls, inputs, outputs, structure, rank, hidden, activation, seed=0):
-        return cls("create_conditional", inputs, outputs, STRUCTURES[structure], rank, *integers(hidden),
-                   ACTIVATIONS[activation], seed)  # fmt: skip
+        return cls(
+            "create_conditional",
+            inputs,
+            outputs,
+            STRUCTURES[structure],
+            rank,
+            *integers(hidden),
+            ACTIVATIONS[activation],
+            seed,
+        )
 
     def set_normalization(self, name):
         self.call("set_normalization", NORMALIZATIONS[name])
@@ -462,8 +489,15 @@ class Loss:
         return out, report
 
     def hypergradient_from_gradient(self, g, options, v=None, workspace=None):
-        """(dL_task/dphi, report) from g = grad_theta L_task; v, if given, is where the solver starts and what it found."""
+        """(dL_task/dphi, report) from g = grad_theta L_task; v, if given, is the solver's start and its result."""
         out, report = np.empty(self.metric.shape[2]), SolverReport(struct_size=ctypes.sizeof(SolverReport))
-        self.call("hypergradient_from_gradient", *vector(g), ctypes.byref(options),
-                  workspace and workspace.handle, *vector(v), *vector(out), ctypes.byref(report))  # fmt: skip
+        self.call(
+            "hypergradient_from_gradient",
+            *vector(g),
+            ctypes.byref(options),
+            workspace and workspace.handle,
+            *vector(v),
+            *vector(out),
+            ctypes.byref(report),
+        )
         return out, report

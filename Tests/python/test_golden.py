@@ -1,8 +1,8 @@
 """Every step-level quantity against golden values from automatic differentiation (Tests/golden).
 
-A value agrees if |a - b| <= RELATIVE max|b| + TINY, entry by entry: norm-wise, because an entry that is small beside its
-neighbours carries their rounding error. In every other case the matrices have rows longer than they need, filled up with
-NaN, which no function may read or write.
+A value agrees if |a - b| <= RELATIVE max|b| + TINY, entry by entry: norm-wise, because an entry that is small beside
+its neighbours carries their rounding error. In every other case the matrices have rows longer than they need, filled up
+with NaN, which no function may read or write.
 """
 
 import functools
@@ -13,7 +13,8 @@ import capi
 import numpy as np
 import pytest
 
-GOLDEN = json.loads((pathlib.Path(__file__).resolve().parents[1] / "golden" / "golden.json").read_text(encoding="utf-8"))
+GOLDEN_FILE = pathlib.Path(__file__).resolve().parents[1] / "golden" / "golden.json"
+GOLDEN = json.loads(GOLDEN_FILE.read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in GOLDEN["cases"]}
 RELATIVE = 1e-9
 TINY = 1e-13
@@ -60,8 +61,9 @@ class Setup:
         if config["kind"] == "linear":
             predictor = capi.Predictor.linear(self.inputs_count, self.outputs, config["bias"])
         else:
-            predictor = capi.Predictor.mlp(self.inputs_count, self.outputs, config["hidden"], config["activation"],
-                                           config["output_activation"])  # fmt: skip
+            predictor = capi.Predictor.mlp(
+                self.inputs_count, self.outputs, config["hidden"], config["activation"], config["output_activation"]
+            )
         predictor.call("set_penalize_bias", config["penalize_bias"])
         if any(value is not None for value in config["standardization"].values()):
             predictor.set_standardization(**config["standardization"])
@@ -73,8 +75,14 @@ class Setup:
         if config["conditioning"] == "constant":
             metric = capi.Metric.constant(self.outputs, config["structure"], config["rank"])
         else:
-            metric = capi.Metric.conditional(self.inputs_count, self.outputs, config["structure"], config["rank"],
-                                             config["hidden"], config["activation"])  # fmt: skip
+            metric = capi.Metric.conditional(
+                self.inputs_count,
+                self.outputs,
+                config["structure"],
+                config["rank"],
+                config["hidden"],
+                config["activation"],
+            )
             if config["standardization"]["mean"] is not None:
                 metric.set_standardization(**config["standardization"])
         metric.set_normalization(config["normalization"])
@@ -83,7 +91,7 @@ class Setup:
         return metric
 
     def normalize(self, metric, origin):
-        """Sets phi, and makes batch_trace's m from what the case says: only "current" lets derivatives in phi include m's."""
+        """Sets phi, and makes batch_trace's m from what the case says: derivatives in phi include m's for "current"."""
         if origin == "other_phi":
             metric.parameters = self.inputs["other_phi"]
             metric.update_normalization(self.x)
@@ -102,8 +110,13 @@ class Setup:
         }
         condition = max(system["condition"], system["gauss_newton_condition"])
         iterations = int(50 * condition) if solver == "neumann" else 20 * len(self.w) + 100
-        return capi.solver_options(solver.split()[0], tolerance=tolerance, ridge=system["ridge"],
-                                   max_iterations=iterations, **{key: values[key] for key in extra})  # fmt: skip
+        return capi.solver_options(
+            solver.split()[0],
+            tolerance=tolerance,
+            ridge=system["ridge"],
+            max_iterations=iterations,
+            **{key: values[key] for key in extra},
+        )
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Saved predictors and metrics: the safetensors file, read without the library, and the object loaded from it."""
 
+import itertools
 import json
 import math
 import struct
@@ -12,8 +13,8 @@ INPUTS, OUTPUTS, ROWS = 3, 2, 9
 
 
 def read_safetensors(path):
-    """(tensors by name, metadata). The format: a header length (uint64, little endian), a JSON header, then the tensors'
-    bytes, back to back."""
+    """(tensors by name, metadata). The format: a header length (uint64, little endian), a JSON header, then the
+    tensors' bytes, back to back."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     assert content[8:9] == b"{"
@@ -43,7 +44,7 @@ def tensor(entry, data):
 def expected_layers(parameters, sizes, bias=True):
     """name -> array of a flat vector: layers.<k>.weight (outputs x inputs), layers.<k>.bias (outputs)."""
     result, start = {}, 0
-    for k, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+    for k, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         result[f"layers.{k}.weight"] = parameters[start : start + inputs * outputs].reshape(outputs, inputs)
         start += inputs * outputs
         if bias:
@@ -83,8 +84,12 @@ def make_predictor(kind, generator):
 
 
 def standardize(predictor, generator):
-    predictor.set_standardization(generator.standard_normal(INPUTS), generator.uniform(0.5, 2.0, INPUTS),
-                                  generator.standard_normal(OUTPUTS), generator.uniform(0.5, 2.0, OUTPUTS))  # fmt: skip
+    predictor.set_standardization(
+        generator.standard_normal(INPUTS),
+        generator.uniform(0.5, 2.0, INPUTS),
+        generator.standard_normal(OUTPUTS),
+        generator.uniform(0.5, 2.0, OUTPUTS),
+    )
 
 
 def prediction(predictor, x):
@@ -128,14 +133,15 @@ def test_predictor_file_is_replaced(library, tmp_path, generator, x):
 
 
 def test_fitted_standardization(library, generator, x):
-    """fit_standardization sets the columns' means and population standard deviations; a constant column gets scale 1."""
+    """fit_standardization takes columns' means and population standard deviations; a constant column gets scale 1."""
     x[:, 1] = 4.0
     y = generator.standard_normal((ROWS, OUTPUTS))
     fitted, _, _ = make_predictor("mlp", generator)
     expected, _, _ = make_predictor("mlp", generator)
     fitted.fit_standardization(capi.Dataset(x, y), 3)
-    expected.set_standardization(x.mean(axis=0), np.where(np.arange(INPUTS) == 1, 1.0, x.std(axis=0)),
-                                 y.mean(axis=0), y.std(axis=0))  # fmt: skip
+    expected.set_standardization(
+        x.mean(axis=0), np.where(np.arange(INPUTS) == 1, 1.0, x.std(axis=0)), y.mean(axis=0), y.std(axis=0)
+    )
     assert np.allclose(prediction(fitted, x), prediction(expected, x), rtol=1e-12, atol=1e-12)
 
 

@@ -10,25 +10,24 @@
  *
  * The problems themselves (data, task callback, scores) are in common/.
  */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/arguments.h"
 #include "common/cubic.h"
 #include "common/load_data.h"
+#include "common/models.h"
 #include "common/schedule.h"
 
 typedef struct settings {
     taskmet_structure structure; /* of the metric's factor */
     int64_t hidden;              /* units of the metric's network */
     double rho;                  /* of the prediction loss */
-    taskmet_solver solver;       /* of H v = g, */
-    double tolerance;            /* and its tolerance */
     int64_t iterations;          /* updates of phi */
     double rate;                 /* Adam's, for phi */
-    double cap;                  /* see kept_model */
+    double cap;                  /* see kept_model in common/models.h */
     uint64_t seed;
     int64_t report_interval;                           /* a line of progress every so many iterations, */
     const char *statistic_name;                        /* with one number about the predictor in it: */
@@ -37,51 +36,6 @@ typedef struct settings {
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Models                                                                                                            */
-
-/* What is measured in one iteration. */
-typedef struct iterate {
-    int64_t iteration;
-    double training_loss, validation_loss; /* the task's */
-    double error_ratio;                    /* validation error over the two-stage predictor's */
-    taskmet_solver_report solver;
-} iterate;
-
-/* A model to keep: the iterate with the lowest validation task loss among those whose validation error (root mean square) is
- * at most `cap` times the two-stage predictor's, because a task's gain is paid for with error and somebody has to set the
- * price; INFINITY: no cap. Of equals (decisions that are the same) the one with the lower training loss. */
-typedef struct kept_model {
-    double cap;
-    int64_t iteration; /* -1: none yet */
-    double validation_loss, training_loss;
-    taskmet_predictor *predictor;
-    taskmet_metric *metric;
-} kept_model;
-
-static kept_model kept_under(double cap)
-{
-    kept_model kept = {cap, -1, INFINITY, INFINITY, NULL, NULL};
-    return kept;
-}
-
-static void keep_if_better(kept_model *kept, const iterate *now, const taskmet_predictor *predictor,
-                           const taskmet_metric *metric)
-{
-    if (now->error_ratio > kept->cap || now->validation_loss > kept->validation_loss) return;
-    if (now->validation_loss == kept->validation_loss && now->training_loss >= kept->training_loss) return;
-    taskmet_predictor_destroy(kept->predictor);
-    taskmet_metric_destroy(kept->metric);
-    CHECK(taskmet_predictor_copy(predictor, &kept->predictor));
-    CHECK(taskmet_metric_copy(metric, &kept->metric)); /* the normalisation's scale included */
-    kept->iteration = now->iteration;
-    kept->validation_loss = now->validation_loss;
-    kept->training_loss = now->training_loss;
-}
-
-static void forget(kept_model *kept)
-{
-    taskmet_predictor_destroy(kept->predictor);
-    taskmet_metric_destroy(kept->metric);
-}
 
 /* Moves the predictor to the least loss under a metric: theta*(phi), exactly, because it is linear. */
 static void fit(taskmet_predictor *predictor, const taskmet_metric *metric, const table *training, double rho,
@@ -93,20 +47,11 @@ static void fit(taskmet_predictor *predictor, const taskmet_metric *metric, cons
     CHECK(taskmet_loss_minimize(predictor, metric, training->dataset, rho, &options, workspace, NULL));
 }
 
-/* The intercept is not penalised: that would pull the two-stage predictor to zero and flatter whatever follows. */
-static taskmet_predictor *new_predictor(const table *training)
-{
-    taskmet_predictor *predictor;
-    CHECK(taskmet_predictor_create_linear(training->features, training->outputs, 1, &predictor));
-    CHECK(taskmet_predictor_set_penalize_bias(predictor, 0));
-    return predictor;
-}
-
 /* Two-stage learning: least squares, that is the identity for a metric, without a look at the task. */
 static taskmet_predictor *fit_two_stage(const table *training, double rho)
 {
     taskmet_metric *identity;
-    taskmet_predictor *predictor = new_predictor(training);
+    taskmet_predictor *predictor = new_linear_predictor(training);
     CHECK(taskmet_metric_create_constant(training->outputs, TASKMET_STRUCTURE_SCALAR, 1, 0, &identity));
     fit(predictor, identity, training, rho, NULL);
     taskmet_metric_destroy(identity);
@@ -147,14 +92,14 @@ typedef struct learner {
     taskmet_workspace *workspace;
     int64_t theta_count, phi_count;
     double *phi, *hypergradient; /* phi_count */
-    double *g, *v;               /* theta_count: d task loss / d theta, and H^-1 g, where the next solve begins */
+    double *g;                   /* theta_count: d task loss / d theta */
     double *c;                   /* rows x outputs: d task loss / d predictions */
 } learner;
 
 static learner learner_create(const settings *s, const table *training)
 {
     learner l;
-    l.predictor = new_predictor(training);
+    l.predictor = new_linear_predictor(training);
     l.metric = new_metric(s, training);
     CHECK(taskmet_predictor_parameter_count(l.predictor, &l.theta_count));
     CHECK(taskmet_metric_parameter_count(l.metric, &l.phi_count));
@@ -163,7 +108,6 @@ static learner learner_create(const settings *s, const table *training)
     l.phi = new_reals(l.phi_count);
     l.hypergradient = new_reals(l.phi_count);
     l.g = new_reals(l.theta_count);
-    l.v = new_reals(l.theta_count);
     l.c = new_reals(training->rows * training->outputs);
     CHECK(taskmet_metric_get_parameters(l.metric, l.phi, l.phi_count));
     return l;
@@ -172,7 +116,6 @@ static learner learner_create(const settings *s, const table *training)
 static void learner_destroy(learner *l)
 {
     free(l->c);
-    free(l->v);
     free(l->g);
     free(l->hypergradient);
     free(l->phi);
@@ -198,18 +141,18 @@ static double solve_inner_problem(learner *l, const problem *p, const settings *
     return loss;
 }
 
+/* d task loss / d phi, by H^-1 g. With a linear predictor H is cheap and the dense solver exact; for others there is
+ * TASKMET_SOLVER_CG, which begins at the v of the iteration before if it is given an array for it. */
 static taskmet_solver_report find_hypergradient(learner *l, const problem *p, const settings *s)
 {
     taskmet_solver_options options;
     taskmet_solver_report report = {.struct_size = sizeof report};
 
     taskmet_solver_options_init(&options);
-    options.solver = s->solver;
-    options.tolerance = s->tolerance;
-    options.max_iterations = 1000;
+    options.solver = TASKMET_SOLVER_DENSE;
     CHECK(taskmet_hypergradient_from_gradient(l->predictor, l->metric, p->training.dataset, s->rho, l->g,
-                                              l->theta_count, &options, l->workspace, l->v, l->theta_count,
-                                              l->hypergradient, l->phi_count, &report));
+                                              l->theta_count, &options, l->workspace, NULL, 0, l->hypergradient,
+                                              l->phi_count, &report));
     return report;
 }
 
@@ -231,14 +174,14 @@ static void update_metric(learner *l)
     CHECK(taskmet_metric_set_parameters(l->metric, l->phi, l->phi_count));
 }
 
-static void report_iterate(const iterate *now, const learner *l, const settings *s)
+static void report_iterate(const iterate *now, const taskmet_solver_report *solver, const learner *l,
+                           const settings *s)
 {
     if (now->iteration == 0)
-        printf("\niteration  task loss  validation  error/two-stage  |hypergradient|  residual  steps  %s\n",
+        printf("\niteration  task loss  validation  error/two-stage  |hypergradient|  residual  %s\n",
                s->statistic != NULL ? s->statistic_name : "");
-    printf("%9lld  %9.4f  %10.4f  %15.3f  %15.3e  %8.1e  %5lld", (long long)now->iteration, now->training_loss,
-           now->validation_loss, now->error_ratio, norm(l->hypergradient, l->phi_count), now->solver.residual,
-           (long long)now->solver.iterations);
+    printf("%9lld  %9.4f  %10.4f  %15.3f  %15.3e  %8.1e", (long long)now->iteration, now->training_loss,
+           now->validation_loss, now->error_ratio, norm(l->hypergradient, l->phi_count), solver->residual);
     if (s->statistic != NULL) printf("  %*.3f", (int)strlen(s->statistic_name), s->statistic(l->predictor));
     putchar('\n');
 }
@@ -253,12 +196,13 @@ static void learn_metric(const problem *p, const settings *s, const taskmet_pred
 
     for (now.iteration = 0; now.iteration <= s->iterations; now.iteration++) {
         now.training_loss = solve_inner_problem(&l, p, s);
-        now.solver = find_hypergradient(&l, p, s);
+        taskmet_solver_report solver = find_hypergradient(&l, p, s);
         now.validation_loss = task_loss(p, &p->validation, TASKMET_PHASE_VALIDATION, l.predictor);
         now.error_ratio = sqrt(mean_squared_error(l.predictor, &p->validation)) / two_stage_error;
 
         for (int k = 0; k < kept_count; k++) keep_if_better(&kept[k], &now, l.predictor, l.metric);
-        if (now.iteration % s->report_interval == 0 || now.iteration == s->iterations) report_iterate(&now, &l, s);
+        if (now.iteration % s->report_interval == 0 || now.iteration == s->iterations)
+            report_iterate(&now, &solver, &l, s);
         if (now.iteration < s->iterations) update_metric(&l);
     }
     learner_destroy(&l);
@@ -310,26 +254,9 @@ static void run_cubic(settings s)
     } else {
         printf("TaskMet: no iteration's error is within the cap of %g\n", s.cap);
     }
-    forget(&best);
+    kept_destroy(&best);
     taskmet_predictor_destroy(two_stage);
     problem_destroy(&p);
-}
-
-static void print_schedule(const char *method, double cap, schedule_score score, schedule_score two_stage)
-{
-    char limit[32] = "-";
-    if (isfinite(cap)) snprintf(limit, sizeof limit, "%.2f", cap);
-    printf("%-28s %5s  %10.4f  %8.4f  %9.4f  %9.4f  %+7.1f %%  %+7.1f %%\n", method, limit, score.validation_cost,
-           score.validation_error, score.cost, score.error, 100 * (score.cost / two_stage.cost - 1),
-           100 * (score.error / two_stage.error - 1));
-}
-
-static void print_kept(const problem *p, const kept_model *kept, schedule_score two_stage)
-{
-    if (kept->iteration >= 0)
-        print_schedule("TaskMet", kept->cap, schedule_evaluate(p, kept->predictor), two_stage);
-    else
-        printf("%-28s %5.2f  no iteration's error is within the cap\n", "TaskMet", kept->cap);
 }
 
 static void run_load(settings s, const char *path)
@@ -338,7 +265,7 @@ static void run_load(settings s, const char *path)
     problem p = load_data_read(path);
     p.task = schedule_task();
     taskmet_predictor *two_stage = fit_two_stage(&p.training, s.rho);
-    schedule_score base = schedule_evaluate(&p, two_stage);
+    schedule_score base = schedule_evaluate(&p, two_stage), focused;
     kept_model kept[KEPT] = {kept_under(s.cap),  kept_under(1.02), kept_under(1.05),
                              kept_under(1.10), kept_under(1.15), kept_under(INFINITY)};
 
@@ -348,13 +275,13 @@ static void run_load(settings s, const char *path)
     check_task(&p, two_stage, s.seed);
     learn_metric(&p, &s, two_stage, kept, KEPT);
 
-    puts("\n                                    validation            test                 against two-stage");
-    puts("method                         cap        cost     error       cost      error       cost      error");
-    print_schedule("two-stage", INFINITY, base, base);
-    print_schedule("two-stage + hourly shift", s.cap, schedule_shift(&p, two_stage, s.cap), base);
-    print_schedule("two-stage + hourly shift", INFINITY, schedule_shift(&p, two_stage, INFINITY), base);
-    print_schedule("decision-focused", s.cap, schedule_decision_focused(&p, two_stage, s.cap), base);
-    for (int k = 1; k < KEPT; k++) print_kept(&p, &kept[k], base);
+    schedule_print_head();
+    schedule_print("two-stage", INFINITY, base, base);
+    schedule_print("two-stage + hourly shift", s.cap, schedule_shift(&p, two_stage, s.cap), base);
+    schedule_print("two-stage + hourly shift", INFINITY, schedule_shift(&p, two_stage, INFINITY), base);
+    schedule_decision_focused(&p, two_stage, &s.cap, &focused, 1);
+    schedule_print("decision-focused", s.cap, focused, base);
+    for (int k = 1; k < KEPT; k++) schedule_print_kept(&p, &kept[k], base);
 
     if (kept[0].iteration >= 0) {
         schedule_score chosen = schedule_evaluate(&p, kept[0].predictor);
@@ -365,7 +292,7 @@ static void run_load(settings s, const char *path)
     } else {
         printf("\nTaskMet: no iteration's error is within the cap of %g\n", s.cap);
     }
-    for (int k = 0; k < KEPT; k++) forget(&kept[k]);
+    for (int k = 0; k < KEPT; k++) kept_destroy(&kept[k]);
     taskmet_predictor_destroy(two_stage);
     problem_destroy(&p);
 }
@@ -373,7 +300,8 @@ static void run_load(settings s, const char *path)
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* The command line                                                                                                  */
 
-static const char usage[] =
+static const command online_loop = {
+    "online_loop",
     "usage: online_loop [--load FILE] [--cap C] [--iterations N] [--rate R] [--seed S]\n"
     "\n"
     "Learns a metric for the cubic problem, or, with --load, for scheduling generation.\n"
@@ -383,56 +311,29 @@ static const char usage[] =
     "                  https://github.com/locuslab/e2e-model-learning\n"
     "  --cap C         choose among models whose validation error is at most C times two-stage's\n"
     "                  (default: 1.15, with --load 1.05)\n"
-    "  --iterations N  updates of the metric (default: 30, with --load 60)\n"
-    "  --rate R        learning rate of the metric (default: 0.01)\n"
-    "  --seed S        of the cubic data and of the metric's network (default: 1)\n";
-
-static void refuse(const char *what, const char *argument)
-{
-    fprintf(stderr, "online_loop: %s: %s\n\n%s", what, argument, usage);
-    exit(2);
-}
-
-static double positive_number(const char *option, const char *text)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value > 0) || !isfinite(value)) refuse("not a positive number", option);
-    return value;
-}
-
-static uint64_t whole_number(const char *option, const char *text, uint64_t lowest, uint64_t highest)
-{
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < lowest || value > highest)
-        refuse("not a whole number in range", option);
-    return value;
-}
+    "  --iterations N  updates of the metric (default: 30, with --load 100)\n"
+    "  --rate R        learning rate of the metric (default: 0.005, with --load 0.01)\n"
+    "  --seed S        of the cubic data and of the metric's network (default: 1)\n"};
 
 int main(int argc, char **argv)
 {
     const char *path = NULL;
-    settings cubic = {TASKMET_STRUCTURE_SCALAR, 200,      0, TASKMET_SOLVER_DENSE, 1e-8, 30,         0.01,
-                      1.15,                     1,        5, "slope",              cubic_slope};
-    settings load = {TASKMET_STRUCTURE_DIAGONAL, 64, 2e-2, TASKMET_SOLVER_CG, 1e-4, 60, 0.01, 1.05, 1, 10, NULL, NULL};
+    settings cubic = {.structure = TASKMET_STRUCTURE_SCALAR, .hidden = 200, .rho = 0, .iterations = 30, .rate = 0.005,
+                      .cap = 1.15, .seed = 1, .report_interval = 5, .statistic_name = "slope",
+                      .statistic = cubic_slope};
+    settings load = {.structure = TASKMET_STRUCTURE_DIAGONAL, .hidden = 64, .rho = 2e-2, .iterations = 100,
+                     .rate = 0.01, .cap = 1.05, .seed = 1, .report_interval = 10};
 
-    for (int k = 1; k < argc; k += 2) {
-        const char *option = argv[k], *value = k + 1 < argc ? argv[k + 1] : NULL;
-        if (strcmp(option, "--help") == 0) {
-            fputs(usage, stdout);
-            return 0;
-        }
-        if (strncmp(option, "--", 2) != 0) refuse("unknown argument", option);
-        if (value == NULL) refuse("unknown option, or one without its value", option);
+    for (int k = 1; k < argc; k++) {
+        const command *c = &online_loop;
+        const char *option = argv[k], *value = option_value(c, argc, argv, &k);
         if (strcmp(option, "--load") == 0) path = value;
-        else if (strcmp(option, "--cap") == 0) cubic.cap = load.cap = positive_number(option, value);
-        else if (strcmp(option, "--rate") == 0) cubic.rate = load.rate = positive_number(option, value);
+        else if (strcmp(option, "--cap") == 0) cubic.cap = load.cap = positive_number(c, option, value);
+        else if (strcmp(option, "--rate") == 0) cubic.rate = load.rate = positive_number(c, option, value);
         else if (strcmp(option, "--iterations") == 0)
-            cubic.iterations = load.iterations = (int64_t)whole_number(option, value, 1, 1000000);
-        else if (strcmp(option, "--seed") == 0) cubic.seed = load.seed = whole_number(option, value, 0, UINT64_MAX);
-        else refuse("unknown option", option);
+            cubic.iterations = load.iterations = (int64_t)whole_number(c, option, value, 1, 1000000);
+        else if (strcmp(option, "--seed") == 0) cubic.seed = load.seed = whole_number(c, option, value, 0, UINT64_MAX);
+        else refuse(c, "unknown option", option);
     }
     if (path != NULL) run_load(load, path);
     else run_cubic(cubic);

@@ -20,8 +20,8 @@ private struct HandleTable {
 
   private static let indexBits: UInt = 28
 
-  private func decode(_ bits: UInt) -> (index: Int, generation: UInt) {
-    (Int(bits & (1 << Self.indexBits - 1)) >> 4, bits >> Self.indexBits)
+  static func decode(_ bits: UInt) -> (index: Int, generation: UInt) {
+    (Int(bits & (1 << indexBits - 1)) >> 4, bits >> indexBits)
   }
 
   mutating func insert(_ object: Shared) throws -> UInt {
@@ -41,14 +41,14 @@ private struct HandleTable {
   }
 
   func object(_ bits: UInt) -> Shared? {
-    let (index, generation) = decode(bits)
+    let (index, generation) = Self.decode(bits)
     guard index < slots.count, slots[index].generation == generation else { return nil }
     return slots[index].object
   }
 
   mutating func remove(_ bits: UInt) -> Shared? {
     guard let object = object(bits) else { return nil }
-    let index = decode(bits).index
+    let index = Self.decode(bits).index
     slots[index].object = nil
     free.append(index)
     return object
@@ -82,4 +82,38 @@ func destroyHandle<Object: SharedObject>(_ pointer: OpaquePointer?, as type: Obj
   // The object may end here, and its destructors call the user's code: outside the table's lock.
   let object = handles.withLock { [bits = UInt(bitPattern: pointer)] in $0.remove(bits) }
   withExtendedLifetime(object?.object) {}
+}
+
+// MARK: - Stop requests
+
+/// Handles with a place here can be trainers'.
+private let stopPlaces = 1 << 16
+
+/// For each place in the handle table the generation of the handle that was asked to stop: asking is one store, without the
+/// table's lock, since a signal handler may do it.
+private nonisolated(unsafe) let stopRequests: UnsafeMutablePointer<Atomic<UInt>> = {
+  let places = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: stopPlaces)
+  for index in 0..<stopPlaces { (places + index).initialize(to: Atomic(0)) }
+  return places
+}()
+
+/// A new handle for a trainer, whose `stopRequested` then looks at the handle's place.
+func makeTrainerHandle(_ trainer: Trainer) throws -> OpaquePointer {
+  let handle = try makeHandle(trainer)
+  let (index, generation) = HandleTable.decode(UInt(bitPattern: handle))
+  guard index < stopPlaces else {
+    destroyHandle(handle, as: Trainer.self)
+    throw TaskMetError(code: .outOfMemory, message: "more than \(stopPlaces) handles are alive")
+  }
+  let place = stopRequests + index
+  place.pointee.store(0, ordering: .relaxed)
+  trainer.stopRequested = { place.pointee.load(ordering: .relaxed) == generation }
+  return handle
+}
+
+func setStopRequest(_ pointer: OpaquePointer?, _ requested: Bool) {
+  guard let pointer else { return }
+  let (index, generation) = HandleTable.decode(UInt(bitPattern: pointer))
+  guard index < stopPlaces else { return }
+  stopRequests[index].store(requested ? generation : 0, ordering: .relaxed)
 }

@@ -24,6 +24,10 @@ func call(_ name: StaticString, _ body: () throws -> Void) -> taskmet_status {
   } catch let error as TaskMetError {
     setLastError("\(name): \(error.message)")
     return error.code.rawValue
+  } catch is StopTraining {
+    setLastError(
+      "\(name): the task callback returned \(TASKMET_CALLBACK_STOP), TASKMET_CALLBACK_STOP, and there is nothing to stop")
+    return taskmet_status(TASKMET_ERROR_CALLBACK)
   } catch {
     setLastError("\(name): \(error)")
     return taskmet_status(TASKMET_ERROR_STATE)
@@ -31,7 +35,7 @@ func call(_ name: StaticString, _ body: () throws -> Void) -> taskmet_status {
 }
 
 /// A string that lives as long as the process.
-private func constant(_ string: StaticString) -> UnsafePointer<CChar> {
+func constant(_ string: StaticString) -> UnsafePointer<CChar> {
   UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)
 }
 

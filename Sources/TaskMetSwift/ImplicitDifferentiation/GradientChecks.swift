@@ -28,7 +28,7 @@ func checkTaskGradient(
     randomUnitVector(count, &random, direction.base)
     try compare(entry: nil)
   }
-  for entry in sample(directions, of: count, &random) {
+  for entry in random.sample(directions, of: count) {
     direction.base.update(repeating: 0, count: count)
     direction[entry] = 1
     try compare(entry: entry)
@@ -130,12 +130,4 @@ private func randomUnitVector(_ count: Int, _ random: inout RandomGenerator, _ o
   for k in 0..<count { out[k] = random.normal() }
   let length = norm(count, out)
   if length > 0 { Double.scale(count, 1 / length, out) }
-}
-
-/// `wanted` different numbers below `count`, all of them where there are no more.
-private func sample(_ wanted: Int, of count: Int, _ random: inout RandomGenerator) -> [Int] {
-  if wanted >= count { return Array(0..<count) }
-  var chosen = Set<Int>()
-  while chosen.count < wanted { chosen.insert(Int(random.next() % UInt64(count))) }
-  return chosen.sorted()
 }

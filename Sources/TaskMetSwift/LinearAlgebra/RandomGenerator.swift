@@ -19,6 +19,12 @@ struct RandomGenerator: RandomNumberGenerator {
     state = (next(), next(), next(), next())
   }
 
+  /// The state, for checkpoints: four words (a spare normal is dropped; batches draw none).
+  var words: [UInt64] {
+    get { [state.0, state.1, state.2, state.3] }
+    set { state = (newValue[0], newValue[1], newValue[2], newValue[3]) }
+  }
+
   mutating func next() -> UInt64 {
     func rotate(_ x: UInt64, _ k: UInt64) -> UInt64 { (x << k) | (x >> (64 - k)) }
     let result = rotate(state.0 &+ state.3, 23) &+ state.0
@@ -34,6 +40,28 @@ struct RandomGenerator: RandomNumberGenerator {
 
   /// Uniform in [0, 1), 53 bits.
   mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }
+
+  /// `wanted` different numbers below `count` in random order (all of them where `wanted` is no less), by Floyd's method.
+  mutating func sample(_ wanted: Int, of count: Int) -> [Int] {
+    if wanted >= count { return Array(0..<count) }
+    var chosen = Set<Int>(minimumCapacity: wanted)
+    var result: [Int] = []
+    result.reserveCapacity(wanted)
+    for top in (count - wanted)..<count {
+      let candidate = Int(next() % UInt64(top + 1))
+      let pick = chosen.contains(candidate) ? top : candidate
+      chosen.insert(pick)
+      result.append(pick)
+    }
+    return result
+  }
+
+  /// 0 ..< count in random order (Fisher and Yates).
+  mutating func permutation(of count: Int) -> [Int] {
+    var order = Array(0..<count)
+    for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, Int(next() % UInt64(last + 1))) }
+    return order
+  }
 
   /// Standard normal, by Box and Muller.
   mutating func normal() -> Double {

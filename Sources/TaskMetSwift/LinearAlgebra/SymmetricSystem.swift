@@ -135,3 +135,15 @@ struct SymmetricSystem {
     }
   }
 }
+
+/// The smallest and the largest eigenvalue of a symmetric matrix, which is overwritten.
+func extremeEigenvalues(_ matrix: UnsafeMutablePointer<Double>, order: Int) throws -> (smallest: Double, largest: Double) {
+  let n = Int32(order)
+  let values = try Buffer<Double>(count: order)
+  let work = try Buffer<Double>(count: 34 * order)
+  let status = LAPACKE_dsyev_work(
+    LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), n, matrix, n, values.base, work.base,
+    Int32(work.count))
+  if status != 0 { throw TaskMetError.numerical("the eigenvalues of the metric did not converge") }
+  return (values[0], values[order - 1])
+}

@@ -25,6 +25,9 @@ final class Metric: SharedObject {
   private let parameterBuffer: Buffer<Double>
   private(set) var floor = 0.0
   private(set) var normalization = MetricNormalization.none
+  /// Whether the caller has chosen these two: a trainer's defaults respect that.
+  private(set) var floorWasSet = false
+  private(set) var normalizationWasSet = false
   private(set) var standardization: Standardization?
   /// m of batch_trace.
   private(set) var normalizationScale = 1.0
@@ -90,6 +93,8 @@ final class Metric: SharedObject {
     parameterBuffer = try Buffer(copying: other.parameters, count: other.parameterCount)
     floor = other.floor
     normalization = other.normalization
+    floorWasSet = other.floorWasSet
+    normalizationWasSet = other.normalizationWasSet
     standardization = other.standardization
     normalizationScale = other.normalizationScale
     version = other.version
@@ -158,7 +163,15 @@ extension Metric {
 
   func setFloor(_ value: Double) {
     floor = value
+    floorWasSet = true
     version += 1
+  }
+
+  /// Sets the floor and moves s so that eps stays as it is (or, with a floor above it, comes close to the floor).
+  func setFloorKeepingEpsilon(_ value: Double) {
+    let rest = max(epsilon - value, 0.1 * epsilon)
+    setFloor(value)
+    parameterBuffer[parameterCount - 1] = Glibc.log(rest)
   }
 
   /// Of a conditional metric's features.
@@ -174,6 +187,7 @@ extension Metric {
           + "\(outputs) outputs no freedom; use batch_trace")
     }
     normalization = value
+    normalizationWasSet = true
     version += 1
   }
 

@@ -50,7 +50,7 @@ final class MetricEvaluation {
   }
 
   /// Fills kappa for the rows.
-  private func normalized(
+  func normalized(
     rows: Int, _ entries: UnsafePointer<Double>, entryStride: Int, _ scales: UnsafeMutablePointer<Double>
   ) -> MetricFactors {
     // kappa is the same for all rows where neither the factor nor the normalisation depends on the row.

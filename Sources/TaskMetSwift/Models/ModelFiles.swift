@@ -4,7 +4,7 @@ private let formatVersion = 1
 
 extension SafeTensors {
   /// Starts a file of this library's.
-  fileprivate init(kind: String) {
+  init(kind: String) {
     self.init()
     add("format", "taskmet")
     add("kind", kind)
@@ -12,7 +12,7 @@ extension SafeTensors {
   }
 
   /// Refuses a file of another kind, or from a newer version.
-  fileprivate func check(kind: String) throws {
+  func check(kind: String) throws {
     guard try string("format") == "taskmet", try string("kind") == kind else {
       throw TaskMetError.format("not a file of a taskmet \(kind)")
     }
@@ -23,7 +23,7 @@ extension SafeTensors {
     }
   }
 
-  fileprivate func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
+  func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
     let text = try string(key)
     guard let value = Int(text), range.contains(value) else {
       throw TaskMetError.format("the metadata \(key) is \(jsonLiteral(text))")
@@ -35,7 +35,7 @@ extension SafeTensors {
 
   fileprivate func size(_ key: String) throws -> Int { try integer(key, 1...Int(Int32.max)) }
 
-  fileprivate func value<T>(_ key: String, _ make: (String) -> T?) throws -> T {
+  func value<T>(_ key: String, _ make: (String) -> T?) throws -> T {
     let text = try string(key)
     guard let value = make(text) else { throw TaskMetError.format("the metadata \(key) is \(jsonLiteral(text))") }
     return value

@@ -22,18 +22,26 @@ struct SafeTensors {
 
   mutating func add(_ key: String, _ value: String) { metadata.append((key, value)) }
 
-  /// The tensor of that name and shape.
-  func tensor(_ name: String, shape: [Int]) throws -> Buffer<Double> {
+  /// The tensor of that name and shape, all of it finite unless said otherwise.
+  func tensor(_ name: String, shape: [Int], finite: Bool = true) throws -> Buffer<Double> {
     guard let tensor = tensors.first(where: { $0.name == name }) else {
       throw TaskMetError.format("the tensor \(name) is missing")
     }
     guard tensor.shape == shape else {
       throw TaskMetError.format("the tensor \(name) must have shape \(shape), has \(tensor.shape)")
     }
-    if let index = firstNonFinite(tensor.values.count, tensor.values.base) {
+    if finite, let index = firstNonFinite(tensor.values.count, tensor.values.base) {
       throw TaskMetError.format("the tensor \(name) holds \(tensor.values[index]) at \(index)")
     }
     return tensor.values
+  }
+
+  /// The length of a vector.
+  func length(_ name: String) throws -> Int {
+    guard let tensor = tensors.first(where: { $0.name == name }), tensor.shape.count == 1 else {
+      throw TaskMetError.format("the tensor \(name) is missing, or no vector")
+    }
+    return tensor.values.count
   }
 
   func contains(_ name: String) -> Bool { tensors.contains { $0.name == name } }

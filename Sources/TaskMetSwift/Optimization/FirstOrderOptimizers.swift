@@ -2,11 +2,14 @@
 
 /// A stepper over one flat parameter vector.
 final class Optimizer: SharedObject {
-  enum Method {
+  enum Method: Equatable {
     /// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; p <- p - rate m^ / (sqrt(v^) + epsilon)
     case adam(beta1: Double, beta2: Double, epsilon: Double)
     /// b <- momentum b + g; p <- p - rate b
     case sgd(momentum: Double)
+
+    /// Moment vectors.
+    var vectors: Int { if case .adam = self { 2 } else { 1 } }
   }
 
   let count: Int
@@ -21,12 +24,29 @@ final class Optimizer: SharedObject {
     self.method = method
     self.count = count
     self.learningRate = learningRate
-    let vectors = if case .adam = method { 2 } else { 1 }
-    moments = try Buffer(repeating: 0, count: try checkedProduct(count, vectors))
-    trial = try Buffer(count: try checkedProduct(count, vectors + 1))
+    moments = try Buffer(repeating: 0, count: try checkedProduct(count, method.vectors))
+    trial = try Buffer(count: try checkedProduct(count, method.vectors + 1))
   }
 
   func setLearningRate(_ value: Double) { learningRate = value }
+
+  /// The moments and the step count, apart from the optimiser.
+  struct State {
+    let moments: Buffer<Double>
+    let steps: Int
+  }
+
+  func state() throws -> State { State(moments: try Buffer(copying: moments.base, count: moments.count), steps: steps) }
+
+  /// Goes back to a state of an optimiser of the same shape; nil is a fresh one.
+  func restore(_ state: State?) {
+    guard let state else { return reset() }
+    moments.base.update(from: state.moments.base, count: moments.count)
+    steps = state.steps
+  }
+
+  /// Numbers that `State.moments` holds.
+  var momentCount: Int { moments.count }
 
   func reset() {
     moments.base.update(repeating: 0, count: moments.count)

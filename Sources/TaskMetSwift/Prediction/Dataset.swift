@@ -1,5 +1,7 @@
 // Rows of features and targets, with optional weights and a grouping into instances.
 
+import Synchronization
+
 /// N rows: x (N x d), y (N x n), s_i >= 0.
 final class Dataset: SharedObject {
   let features: Int
@@ -17,6 +19,18 @@ final class Dataset: SharedObject {
   /// The owner of borrowed arrays, told when the dataset is gone.
   private let borrowed: CallbackUser?
 
+  /// How many trainers hold the dataset, which must not change while one does.
+  private let holders = Atomic<Int>(0)
+
+  func hold() { holders.add(1, ordering: .relaxed) }
+  func letGo() { holders.subtract(1, ordering: .relaxed) }
+
+  func requireUnheld() throws {
+    if holders.load(ordering: .relaxed) > 0 {
+      throw TaskMetError.state("dataset: a trainer holds it; it can be changed when the trainer is destroyed")
+    }
+  }
+
   var rows: Int { x.rows }
   var instanceCount: Int { offsets.map { $0.count - 1 } ?? rows }
 
@@ -24,6 +38,27 @@ final class Dataset: SharedObject {
     guard let offsets else { return instance..<(instance + 1) }
     return Int(offsets[instance])..<Int(offsets[instance + 1])
   }
+
+  /// The rows of some instances (of their weights too), each row an instance of its own, gathered into `batch` or a new
+  /// dataset.
+  func gather(_ rows: [Int], into batch: Dataset?) throws -> Dataset {
+    let xRows = try Buffer<Double>(count: try checkedProduct(rows.count, features))
+    let yRows = try Buffer<Double>(count: try checkedProduct(rows.count, targets))
+    let rowWeights = try weights.map { _ in try Buffer<Double>(count: rows.count) }
+    for (index, row) in rows.enumerated() {
+      (xRows.base + index * features).update(from: x.row(row), count: features)
+      (yRows.base + index * targets).update(from: y.row(row), count: targets)
+      if let weights, let rowWeights { rowWeights[index] = weights[row] }
+    }
+    let xView = MatrixView(xRows.base, rows: rows.count, columns: features)
+    let yView = MatrixView(yRows.base, rows: rows.count, columns: targets)
+    let result = try batch ?? Dataset(copying: xView, yView)
+    try result.refill(xView, yView, weights: rowWeights.map { UnsafePointer($0.base) })
+    return result
+  }
+
+  /// The rows of some instances, in order.
+  func rows(ofInstances instances: [Int]) -> [Int] { instances.flatMap { Array(rowRange(ofInstance: $0)) } }
 
   /// With a copy of the data.
   init(copying x: MatrixView, _ y: MatrixView) throws {
@@ -62,6 +97,7 @@ final class Dataset: SharedObject {
 
   /// Replaces the rows; instances are single rows again.
   func refill(_ x: MatrixView, _ y: MatrixView, weights: UnsafePointer<Double>?) throws {
+    try requireUnheld()
     guard borrowed == nil else { throw TaskMetError.state("a borrowed dataset cannot be refilled") }
     let newWeights = try weights.map { try Buffer(copying: $0, count: x.rows) }
     try store(x, y)
@@ -70,11 +106,13 @@ final class Dataset: SharedObject {
   }
 
   func setWeights(_ values: UnsafePointer<Double>) throws {
+    try requireUnheld()
     weights = try Buffer(copying: values, count: rows)
     version += 1
   }
 
   func setOffsets(_ values: UnsafePointer<Int64>, count: Int) throws {
+    try requireUnheld()
     offsets = try Buffer(copying: values, count: count)
     version += 1
   }

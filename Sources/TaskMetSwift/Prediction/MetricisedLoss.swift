@@ -15,11 +15,17 @@ final class MetricisedLoss {
   let rho: Double
   let memory: LossMemory
   let parameterCount: Int
+  /// Called before each pass over the data; may throw to end the computation.
+  var poll: (() throws -> Void)?
   private let penalizedRanges: [Range<Int>]
   /// theta of the last `linearize`.
   private let linearizationPoint: Buffer<Double>
 
-  init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, rho: Double, _ workspace: Workspace) throws {
+  /// `factors`: where the metric's factors of these rows can be copied from, instead of evaluating the metric.
+  init(
+    _ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, rho: Double, _ workspace: Workspace,
+    factors: GatheredFactors? = nil
+  ) throws {
     try Self.checkShapes(predictor, metric, dataset)
     self.predictor = predictor
     self.metric = metric
@@ -34,7 +40,7 @@ final class MetricisedLoss {
         return start..<range.lowerBound
       } + [start..<predictor.parameterCount]
     linearizationPoint = try Buffer(count: parameterCount)
-    try memory.prepareFactors(dataset)
+    try memory.prepareFactors(dataset, factors)
   }
 
   static func checkShapes(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
@@ -115,6 +121,7 @@ extension MetricisedLoss {
 extension MetricisedLoss {
   /// L_pred, and its gradient where that is asked for.
   func evaluate(_ theta: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>? = nil) throws -> Double {
+    try poll?()
     let value = try plan.sum(into: gradient, count: parameterCount, partials: &memory.partials) { index, partial in
       let lane = memory.lanes[index]
       var sum = 0.0
@@ -172,6 +179,7 @@ extension MetricisedLoss {
   ) throws {
     let theta = UnsafePointer(linearizationPoint.base)
     let firstOrder = gaussNewton || predictor.hasNoCurvature
+    try poll?()
     try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
       let lane = memory.lanes[index]
       try forEachTile(index) { rows in

@@ -38,7 +38,7 @@ final class LossMemory {
   private var linearized: [(any PredictorTile)?]
   let keepsLinearization: Bool
   private let settingsVersion: Int
-  private let cache: FactorCache?
+  fileprivate let cache: FactorCache?
 
   init(_ predictor: Predictor, _ metric: Metric, rows: Int, _ workspace: Workspace) throws {
     self.predictor = predictor
@@ -71,9 +71,13 @@ final class LossMemory {
 
   func linearizedTile(lane: Int, tile: Int) -> any PredictorTile { linearized[keepsLinearization ? tile : lane]! }
 
-  /// Evaluates the metric on the dataset, unless the cache holds just that.
-  func prepareFactors(_ dataset: Dataset) throws {
-    try cache?.fill(metric, dataset, workers, &partials)
+  /// Evaluates the metric on the dataset, unless the cache holds just that or they can be copied.
+  func prepareFactors(_ dataset: Dataset, _ gathered: GatheredFactors? = nil) throws {
+    if let gathered, let cache, let table = gathered.table.cache, metric.network != nil {
+      cache.gather(metric, dataset, from: table, rows: gathered.rows, workers)
+    } else {
+      try cache?.fill(metric, dataset, workers, &partials)
+    }
   }
 
   /// The factors of a tile's rows.
@@ -85,12 +89,18 @@ final class LossMemory {
   }
 }
 
+/// Rows whose factors another memory holds already.
+struct GatheredFactors {
+  let table: LossMemory
+  let rows: [Int]
+}
+
 /// The factors of all rows.
 private final class FactorCache {
-  private let entries: Buffer<Double>
-  private let scales: Buffer<Double>
-  private(set) var factors: MetricFactors?
-  private var source: (metricVersion: Int, dataset: Int, datasetVersion: Int)?
+  fileprivate let entries: Buffer<Double>
+  fileprivate let scales: Buffer<Double>
+  fileprivate(set) var factors: MetricFactors?
+  fileprivate var source: (metricVersion: Int, dataset: Int, datasetVersion: Int)?
 
   init(_ metric: Metric, rows: Int) throws {
     let count = metric.network == nil ? 1 : rows
@@ -118,6 +128,20 @@ private final class FactorCache {
       }
     }
     source = now
+  }
+}
+
+extension FactorCache {
+  /// Copies the factors of some rows of another cache.
+  fileprivate func gather(
+    _ metric: Metric, _ dataset: Dataset, from table: FactorCache, rows: [Int], _ workers: MetricWorkers
+  ) {
+    let width = metric.entryCount
+    for (index, row) in rows.enumerated() {
+      (entries.base + index * width).update(from: table.entries.base + row * width, count: width)
+    }
+    factors = workers.lanes[0].normalized(rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)
+    source = (metric.version, dataset.serial, dataset.version)
   }
 }
 

@@ -37,3 +37,12 @@ func checkCallbackOutput(_ count: Int, _ values: UnsafePointer<Double>, _ what: 
     throw TaskMetError(code: .callback, message: "\(what)[\(index)] must be finite, got \(values[index])")
   }
 }
+
+/// Raised through the computation when somebody asked to stop: no failure. Raw values are those of `taskmet_stop_reason`.
+struct StopTraining: Error {
+  enum Reason: Int32 {
+    case none, iterations, patience, requested, task, progress, interrupt, stalled
+  }
+
+  let reason: Reason
+}

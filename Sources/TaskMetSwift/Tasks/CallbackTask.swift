@@ -27,7 +27,9 @@ final class CallbackTask: Task {
     var loss = Double.nan
     let count = batch.rows * batch.outputs
     gradient?.update(repeating: .nan, count: count)
-    try checkCallback(function(user.pointer, &view, &loss, gradient), "the task callback")
+    let status = function(user.pointer, &view, &loss, gradient)
+    if Int(status) == TASKMET_CALLBACK_STOP { throw StopTraining(reason: .task) }
+    try checkCallback(status, "the task callback")
     guard loss.isFinite else {
       throw TaskMetError(code: .callback, message: "the task callback's loss must be finite, got \(loss)")
     }

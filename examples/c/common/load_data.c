@@ -7,41 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------------------------------------------ */
-/* The calendar, without the host's time zone or locale                                                              */
-
-enum { SECONDS_PER_HOUR = 3600, SECONDS_PER_DAY = 86400 };
-
-/* Days from 1970-01-01 to a date of the Gregorian calendar (month 1..12). Counts years from March, so that the leap day
- * is a year's last. */
-static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
-{
-    int64_t y = month > 2 ? year : year - 1;
-    int64_t day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    return 365 * y + y / 4 - y / 100 + y / 400 + day_of_year - 719468;
-}
-
-static int64_t year_of_day(int64_t day)
-{
-    int64_t year = 1970 + day / 366; /* never too late, and for some centuries at most one too early */
-    while (days_from_date(year + 1, 1, 1) <= day) year++;
-    return year;
-}
-
-/* 0 is Monday. */
-static int64_t weekday(int64_t day) { return (day + 3) % 7; }
-
-static int64_t sunday_on_or_after(int64_t day) { return day + 6 - weekday(day); }
-
-/* Seconds from UTC to New York's clocks. Since 2007 daylight saving time runs from 2:00 on the second Sunday of March (7:00
- * UTC) to 2:00 on the first Sunday of November (6:00 UTC). */
-static int64_t new_york_offset(int64_t time)
-{
-    int64_t year = year_of_day(time / SECONDS_PER_DAY);
-    int64_t begin = sunday_on_or_after(days_from_date(year, 3, 8)) * SECONDS_PER_DAY + 7 * SECONDS_PER_HOUR;
-    int64_t end = sunday_on_or_after(days_from_date(year, 11, 1)) * SECONDS_PER_DAY + 6 * SECONDS_PER_HOUR;
-    return (time >= begin && time < end ? -4 : -5) * SECONDS_PER_HOUR;
-}
+#include "calendar.h"
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* The file                                                                                                          */
@@ -96,13 +62,11 @@ static void append(hours *list, hour h)
     list->at[list->count++] = h;
 }
 
-static hours read_hours(const char *path)
+static hours read_hours(FILE *file, const char *path)
 {
     hours list = {NULL, 0, 0};
     char text[256];
-    FILE *file = fopen(path, "r");
 
-    if (file == NULL) fail("cannot open %s: %s", path, strerror(errno));
     for (long line = 1; fgets(text, sizeof text, file) != NULL; line++) {
         if (strchr(text, '\n') == NULL && strlen(text) + 1 == sizeof text)
             fail("%s:%ld: the line is longer than %d characters", path, line, (int)sizeof text - 2);
@@ -110,7 +74,6 @@ static hours read_hours(const char *path)
         append(&list, parse_hour(text, path, line));
     }
     if (ferror(file)) fail("cannot read %s: %s", path, strerror(errno));
-    fclose(file);
     if (list.count == 0) fail("%s holds no hours", path);
     return list;
 }
@@ -169,8 +132,7 @@ static day *sort_into_days(const hours *list, int64_t *first_day, int64_t *count
 
 static void write_features(const day *yesterday, const day *today, int64_t day_number, double *x)
 {
-    int64_t day_of_year = day_number - days_from_date(year_of_day(day_number), 1, 1) + 1;
-    double angle = 6.283185307179586 * (double)day_of_year / 365;
+    double angle = 6.283185307179586 * (double)day_of_year(day_number) / 365;
     for (int h = 0; h < HOURS; h++) {
         x[h] = yesterday->load[h];
         x[HOURS + h] = yesterday->temperature[h];
@@ -222,11 +184,11 @@ static table part_of(const table *all, int64_t begin, int64_t end)
     return part;
 }
 
-problem load_data_read(const char *path)
+problem load_data_read_stream(FILE *file, const char *path)
 {
     problem p = {0};
     int64_t first_day, count, training_end, validation_end;
-    hours list = read_hours(path);
+    hours list = read_hours(file, path);
     day *days = sort_into_days(&list, &first_day, &count);
     table all = make_rows(days, first_day, count);
 
@@ -241,5 +203,14 @@ problem load_data_read(const char *path)
     table_destroy(&all);
     free(days);
     free(list.at);
+    return p;
+}
+
+problem load_data_read(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL) fail("cannot open %s: %s", path, strerror(errno));
+    problem p = load_data_read_stream(file, path);
+    fclose(file);
     return p;
 }

@@ -2,10 +2,12 @@
 #ifndef EXAMPLES_LOAD_DATA_H
 #define EXAMPLES_LOAD_DATA_H
 
+#include <stdio.h>
+
+#include "calendar.h"
 #include "problem.h"
 
 enum {
-    HOURS = 24,
     LOAD_FEATURES = 4 * HOURS + 3 /* yesterday's loads and temperatures, today's temperatures and their squares,
                                      weekend, cosine and sine of the day of the year */
 };
@@ -21,5 +23,8 @@ enum {
  * mean and standard deviation. The task is left to the caller. Ends the program, with a message, if the file is not so.
  */
 problem load_data_read(const char *path);
+
+/* The same from an open file; `path` is what its messages call it. */
+problem load_data_read_stream(FILE *file, const char *path);
 
 #endif

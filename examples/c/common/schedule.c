@@ -1,6 +1,7 @@
 #include "schedule.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const double shortage_price = 50, surplus_price = 0.5;
@@ -61,6 +62,29 @@ schedule_score schedule_evaluate(const problem *p, const taskmet_predictor *pred
     return score;
 }
 
+void schedule_print_head(void)
+{
+    puts("\n                                    validation            test                 against two-stage");
+    puts("method                         cap        cost     error       cost      error       cost      error");
+}
+
+void schedule_print(const char *method, double cap, schedule_score score, schedule_score two_stage)
+{
+    char limit[32] = "-";
+    if (isfinite(cap)) snprintf(limit, sizeof limit, "%.2f", cap);
+    printf("%-28s %5s  %10.4f  %8.4f  %9.4f  %9.4f  %+7.1f %%  %+7.1f %%\n", method, limit, score.validation_cost,
+           score.validation_error, score.cost, score.error, 100 * (score.cost / two_stage.cost - 1),
+           100 * (score.error / two_stage.error - 1));
+}
+
+void schedule_print_kept(const problem *p, const kept_model *kept, schedule_score two_stage)
+{
+    if (kept->iteration >= 0)
+        schedule_print("TaskMet", kept->cap, schedule_evaluate(p, kept->predictor), two_stage);
+    else
+        printf("%-28s %5.2f  no iteration's error is within the cap\n", "TaskMet", kept->cap);
+}
+
 /* Keeps the better of two: the cheaper one of those whose error the cap allows. */
 static void keep_better(schedule_score *best, schedule_score candidate, double largest_error)
 {
@@ -116,37 +140,39 @@ schedule_score schedule_shift(const problem *p, const taskmet_predictor *two_sta
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Decision-focused learning                                                                                         */
 
-schedule_score schedule_decision_focused(const problem *p, const taskmet_predictor *two_stage, double cap)
+void schedule_decision_focused(const problem *p, const taskmet_predictor *two_stage, const double *caps,
+                               schedule_score *scores, int count)
 {
     enum { STEPS = 300, VALIDATION_INTERVAL = 5 };
     const double rate = 3e-4;
     const table *t = &p->training;
-    int64_t count;
+    int64_t size;
     taskmet_predictor *predictor;
     taskmet_optimizer *adam;
-    schedule_score start = schedule_evaluate(p, two_stage), best = start;
+    schedule_score start = schedule_evaluate(p, two_stage);
 
     CHECK(taskmet_predictor_copy(two_stage, &predictor));
-    CHECK(taskmet_predictor_parameter_count(predictor, &count));
-    CHECK(taskmet_optimizer_create_adam(count, rate, 0.9, 0.999, 1e-8, &adam));
-    double *theta = new_reals(count), *gradient = new_reals(count), *c = new_reals(t->rows * t->outputs);
-    CHECK(taskmet_predictor_get_parameters(predictor, theta, count));
+    CHECK(taskmet_predictor_parameter_count(predictor, &size));
+    CHECK(taskmet_optimizer_create_adam(size, rate, 0.9, 0.999, 1e-8, &adam));
+    double *theta = new_reals(size), *gradient = new_reals(size), *c = new_reals(t->rows * t->outputs);
+    CHECK(taskmet_predictor_get_parameters(predictor, theta, size));
 
+    for (int k = 0; k < count; k++) scores[k] = start;
     for (int step = 1; step <= STEPS; step++) {
         double loss, *predictions = predictions_for(predictor, t);
         CHECK(taskmet_task_gradient(p->task, t->dataset, TASKMET_PHASE_TRAINING, predictions, t->outputs, &loss, c,
                                     t->outputs));
-        CHECK(taskmet_predictor_vjp(predictor, t->rows, t->x, t->features, c, t->outputs, gradient, count));
-        CHECK(taskmet_optimizer_step(adam, gradient, count, theta, count));
-        CHECK(taskmet_predictor_set_parameters(predictor, theta, count));
+        CHECK(taskmet_predictor_vjp(predictor, t->rows, t->x, t->features, c, t->outputs, gradient, size));
+        CHECK(taskmet_optimizer_step(adam, gradient, size, theta, size));
+        CHECK(taskmet_predictor_set_parameters(predictor, theta, size));
         free(predictions);
-        if (step % VALIDATION_INTERVAL == 0)
-            keep_better(&best, schedule_evaluate(p, predictor), cap * start.validation_error);
+        if (step % VALIDATION_INTERVAL != 0) continue;
+        schedule_score score = schedule_evaluate(p, predictor);
+        for (int k = 0; k < count; k++) keep_better(&scores[k], score, caps[k] * start.validation_error);
     }
     free(theta);
     free(gradient);
     free(c);
     taskmet_optimizer_destroy(adam);
     taskmet_predictor_destroy(predictor);
-    return best;
 }

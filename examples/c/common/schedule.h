@@ -5,6 +5,7 @@
 #ifndef EXAMPLES_SCHEDULE_H
 #define EXAMPLES_SCHEDULE_H
 
+#include "models.h"
 #include "problem.h"
 
 /* The operator's cost, the mean over hours and days of
@@ -18,6 +19,11 @@ typedef struct schedule_score {
 
 schedule_score schedule_evaluate(const problem *p, const taskmet_predictor *predictor);
 
+/* A table of scores: its head, and a line; cap is the limit that the validation error was held to, INFINITY: none. */
+void schedule_print_head(void);
+void schedule_print(const char *method, double cap, schedule_score score, schedule_score two_stage);
+void schedule_print_kept(const problem *p, const kept_model *kept, schedule_score two_stage);
+
 /* Two other ways to bring the cost down, as honest company for the metric. Both obey the same rule: the lowest validation
  * cost whose validation error is at most `cap` times that of the two-stage predictor. Both begin with that predictor, and
  * leave it as it is. */
@@ -25,7 +31,9 @@ schedule_score schedule_evaluate(const problem *p, const taskmet_predictor *pred
 /* A part (0 to 100 %) of a constant shift per hour, the one with the lowest validation cost. */
 schedule_score schedule_shift(const problem *p, const taskmet_predictor *two_stage, double cap);
 
-/* Decision-focused learning: Adam on the predictor's own parameters against the task's gradient. */
-schedule_score schedule_decision_focused(const problem *p, const taskmet_predictor *two_stage, double cap);
+/* Decision-focused learning: Adam on the predictor's own parameters against the task's gradient. One run, and a score for
+ * each of `count` caps. */
+void schedule_decision_focused(const problem *p, const taskmet_predictor *two_stage, const double *caps,
+                               schedule_score *scores, int count);
 
 #endif

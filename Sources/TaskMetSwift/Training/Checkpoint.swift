@@ -1,0 +1,245 @@
+// A trainer's whole state as one safetensors file, and back.
+
+import COpenBLAS
+
+/// The dense algebra that the bits depend on besides the file.
+private var algebraDescription: String {
+  "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads"
+}
+
+extension Trainer {
+  // MARK: Writing
+
+  func save(to path: String) throws {
+    guard let state else { throw TaskMetError.state("nothing to save before the first step") }
+    var file = SafeTensors(kind: "trainer")
+    file.add("predictor", predictorSignature)
+    file.add("metric", metricSignature)
+    file.add("data", fingerprint)
+    file.add("algebra", algebraDescription)
+    file.add("task_count", String(objective.tasks.count))
+    for option in trainerOptions { file.add("option.\(option.name)", options.text(option)) }
+    file.add("random", state.random.words.map(String.init).joined(separator: ","))
+    for (name, path) in Self.counts { file.add(name, String(state[keyPath: path])) }
+    file.add("warnings", state.warnings.joined(separator: "\n"))
+    let numbers = Self.numbers.map { state[keyPath: $0] }
+    try file.add("numbers", numbers)
+    try file.add("model", state.model)
+    try file.add("best", state.best)
+    try file.add("metric_floor", [metric.floor])
+    file.add("metric_normalization", metric.normalization.name)
+    try file.add("verdict", [state.verdict.loss, state.verdict.rmse])
+    try file.add("verdict.instances", state.verdict.instances.map(Double.init))
+    try file.add("verdict.cotangent", shape: [state.verdict.cotangent.count], state.verdict.cotangent.base)
+    try file.add("inner_optimizer", state.innerOptimizer)
+    try file.add("metric_optimizer", state.metricOptimizer)
+    if let v = state.v { try file.add("v", shape: [v.count], v.base) }
+    try file.add("history", history.flatMap(\.values))
+    try file.write(to: path)
+  }
+
+  /// Counters of the state, by their names in the file.
+  private static let counts: [(String, WritableKeyPath<TrainerState, Int> & Sendable)] = [
+    ("iteration", \.iteration), ("best_iteration", \.bestIteration), ("inner_factor", \.innerFactor),
+    ("solver_factor", \.solverFactor), ("batch_factor", \.batchFactor), ("rollbacks", \.rollbacks),
+    ("rejections", \.rejections), ("untrusted", \.untrusted),
+  ]
+
+  /// Reals of the state, in the file's order: only append.
+  private static let numbers: [WritableKeyPath<TrainerState, Double> & Sendable] = [
+    \.bestLoss, \.bestRMSE, \.firstLoss, \.firstRMSE, \.firstTrainingRMSE, \.referenceGradientNorm, \.rateFactor, \.seconds,
+  ]
+
+  private var predictorSignature: String {
+    let shape = "\(predictor.inputs) -> \(predictor.outputs), \(predictor.parameterCount) parameters"
+    guard let network = (predictor as? NetworkPredictor)?.network else { return "callback " + shape }
+    return "network " + shape + network.layers.map { ", \($0.outputs) \($0.activation.name)" }.joined()
+  }
+
+  private var metricSignature: String {
+    let shape = "\(metric.structure.name) \(metric.inputs) -> \(metric.outputs), rank \(metric.rank)"
+    return shape + (metric.network?.layers ?? []).map { ", \($0.outputs) \($0.activation.name)" }.joined()
+  }
+
+  /// Of all numbers of the training and validation data.
+  private var fingerprint: String {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    func add(_ value: UInt64) { hash = (hash ^ value) &* 0x0000_0100_0000_01B3 }
+    func add(_ matrix: MatrixView) {
+      for row in 0..<matrix.rows {
+        for column in 0..<matrix.columns { add(matrix.row(row)[column].bitPattern) }
+      }
+    }
+    for data in [dataset, validation] {
+      guard let data else { continue }
+      add(UInt64(data.rows))
+      add(data.x)
+      add(data.y)
+      if let weights = data.weights { add(MatrixView(weights.base, rows: 1, columns: data.rows)) }
+      for instance in 0..<data.instanceCount { add(UInt64(data.rowRange(ofInstance: instance).lowerBound)) }
+    }
+    return String(hash, radix: 16) + " of \(dataset.rows) and \(validation?.rows ?? 0) rows"
+  }
+
+  // MARK: Reading
+
+  func load(from path: String) throws {
+    let file = try SafeTensors(reading: path)
+    try file.check(kind: "trainer")
+    for (key, own) in [("predictor", predictorSignature), ("metric", metricSignature)] {
+      let other = try file.string(key)
+      guard other == own else { throw TaskMetError.shape("path: the file's \(key) is \(other), the trainer's \(own)") }
+    }
+    let (count, data) = (try file.integer("task_count", 0...Int.max), try file.string("data"))
+    guard count == objective.tasks.count else {
+      throw TaskMetError.state("path: the file's trainer has \(count) tasks, this one has \(objective.tasks.count)")
+    }
+    guard data == fingerprint else {
+      throw TaskMetError.state("path: the file was made with other data (\(data), not \(fingerprint))")
+    }
+    let newOptions = try readOptions(file)
+    let newState = try readState(file)
+    let fields = Record.Field.allCases.count
+    let length = try file.length("history")
+    guard length == (newState.iteration + 1) * fields else {
+      throw TaskMetError.format("the history has \(length) numbers for \(newState.iteration + 1) records")
+    }
+    let records = try file.tensor("history", shape: [length], finite: false)
+    let floor = try file.tensor("metric_floor", shape: [1])[0]
+    let normalization = try file.value("metric_normalization") { name in
+      MetricNormalization.allCases.first { $0.name == name }
+    }
+    guard floor >= 0 else { throw TaskMetError.format("the metric's floor is \(floor)") }
+    try adopt(newState, newOptions, floor: floor, normalization)
+    history = (0..<(length / fields)).map { index in
+      Record(values: (0..<fields).map { records[index * fields + $0] })
+    }
+    let algebra = try file.string("algebra")
+    if algebra != algebraDescription {
+      log(
+        .warning,
+        "the checkpoint was made with \(algebra); this is \(algebraDescription): training goes on, but not bit for bit")
+    }
+  }
+
+  /// From here on nothing fails but for memory; then the old state comes back.
+  private func adopt(
+    _ newState: TrainerState, _ newOptions: TrainerOptions, floor: Double, _ normalization: MetricNormalization
+  ) throws {
+    let old = (metric: try Metric(copying: metric), theta: try Buffer(copying: predictor.parameters, count: predictor.parameterCount))
+    do {
+      metric.setFloor(floor)
+      try metric.setNormalization(normalization)
+      try restore(newState.model)
+      if predictor is NetworkPredictor { try predictor.setPenalizesBias(newOptions.flag(.penalizeBias)) }
+      (state, options) = (newState, newOptions)
+    } catch {
+      metric.setFloor(old.metric.floor)
+      try metric.setNormalization(old.metric.normalization)
+      metric.setParameters(old.metric.parameters)
+      predictor.setParameters(old.theta.base)
+      throw error
+    }
+  }
+
+  private func readOptions(_ file: SafeTensors) throws -> TrainerOptions {
+    var result = TrainerOptions()
+    for option in trainerOptions {
+      // An option that the file's version did not know keeps its default.
+      guard let text = try? file.string("option.\(option.name)") else { continue }
+      do {
+        try result.restore(option, text: text)
+      } catch let error as TaskMetError {
+        throw TaskMetError.format(error.message)
+      }
+    }
+    return result
+  }
+
+  private func readState(_ file: SafeTensors) throws -> TrainerState {
+    let (p, q) = (predictor.parameterCount, metric.parameterCount)
+    var state = TrainerState(
+      model: try file.model("model", p, q), best: try file.model("best", p, q), verdict: try readVerdict(file),
+      random: try file.random("random"))
+    for (name, path) in Self.counts { state[keyPath: path] = try file.integer(name, 0...(1 << 53)) }
+    let numbers = try file.tensor("numbers", shape: [Self.numbers.count], finite: false)
+    for (index, path) in Self.numbers.enumerated() { state[keyPath: path] = numbers[index] }
+    guard state.innerFactor >= 1, state.solverFactor >= 1, state.batchFactor >= 1, state.rateFactor > 0,
+      state.bestIteration <= state.iteration
+    else { throw TaskMetError.format("the counters contradict each other") }
+    let warnings = try file.string("warnings")
+    state.warnings = warnings.isEmpty ? [] : warnings.split(separator: "\n").map(String.init)
+    state.innerOptimizer = try file.optimizer("inner_optimizer", p)
+    state.metricOptimizer = try file.optimizer("metric_optimizer", q)
+    if file.contains("v") { state.v = try file.tensor("v", shape: [p]) }
+    return state
+  }
+
+  private func readVerdict(_ file: SafeTensors) throws -> TaskVerdict {
+    let data = (try? outerData()) ?? dataset
+    let count = try file.length("verdict.instances")
+    let values = try file.tensor("verdict.instances", shape: [count])
+    let instances = try values.array.map { value in
+      guard let instance = Int(exactly: value), instance >= 0, instance < max(data.instanceCount, validation?.instanceCount ?? 0)
+      else { throw TaskMetError.format("the verdict is of instance \(value)") }
+      return instance
+    }
+    let length = try file.length("verdict.cotangent")
+    let outer = try readOptions(file).chose(.outerData, "validation") ? validation : dataset
+    guard let outer, instances.allSatisfy({ $0 < outer.instanceCount }),
+      length == outer.rows(ofInstances: instances).count * outer.targets
+    else { throw TaskMetError.format("the verdict's gradient has \(length) numbers") }
+    let summary = try file.tensor("verdict", shape: [2])
+    return TaskVerdict(
+      loss: summary[0], rmse: summary[1], instances: instances,
+      cotangent: try file.tensor("verdict.cotangent", shape: [length]))
+  }
+}
+
+// MARK: - Parts of the file
+
+extension SafeTensors {
+  fileprivate mutating func add(_ name: String, _ values: [Double]) throws {
+    try add(name, shape: [values.count], try Buffer(values).base)
+  }
+
+  fileprivate mutating func add(_ name: String, _ model: Model) throws {
+    try add(name + ".theta", shape: [model.theta.count], model.theta.base)
+    try add(name + ".phi", shape: [model.phi.count], model.phi.base)
+    try add(name + ".normalization_scale", [model.normalizationScale])
+  }
+
+  fileprivate func model(_ name: String, _ thetaCount: Int, _ phiCount: Int) throws -> Model {
+    let scale = try tensor(name + ".normalization_scale", shape: [1])[0]
+    guard scale > 0 else { throw TaskMetError.format("normalization_scale is \(scale)") }
+    return Model(
+      theta: try tensor(name + ".theta", shape: [thetaCount]), phi: try tensor(name + ".phi", shape: [phiCount]),
+      normalizationScale: scale)
+  }
+
+  fileprivate mutating func add(_ name: String, _ state: Optimizer.State?) throws {
+    guard let state else { return }
+    try add(name, shape: [state.moments.count], state.moments.base)
+    add(name + ".steps", String(state.steps))
+  }
+
+  fileprivate func optimizer(_ name: String, _ count: Int) throws -> Optimizer.State? {
+    guard contains(name) else { return nil }
+    let length = try length(name)
+    guard length == count || length == 2 * count else {
+      throw TaskMetError.format("the tensor \(name) has \(length) numbers for \(count) parameters")
+    }
+    return Optimizer.State(
+      moments: try tensor(name, shape: [length]), steps: try integer(name + ".steps", 0...(1 << 53)))
+  }
+
+  fileprivate func random(_ key: String) throws -> RandomGenerator {
+    let words = try string(key).split(separator: ",").compactMap { UInt64($0) }
+    guard words.count == 4, words.contains(where: { $0 != 0 }) else {
+      throw TaskMetError.format("the metadata \(key) is no state of the random generator")
+    }
+    var generator = RandomGenerator(seed: 0)
+    generator.words = words
+    return generator
+  }
+}

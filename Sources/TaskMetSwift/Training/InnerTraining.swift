@@ -1,0 +1,121 @@
+// The inner problem inside the trainer: K steps on theta while phi stays as it is, by whichever solver was chosen.
+
+/// How the inner steps ended.
+struct InnerResult {
+  var steps = 0
+  var loss = Double.nan
+  var gradientNorm = Double.nan
+}
+
+/// Fits the predictor; keeps memory and optimiser between calls.
+final class InnerTraining {
+  private let predictor: Predictor
+  private let metric: Metric
+  private let dataset: Dataset
+  let fullWorkspace: Workspace
+  private let batchWorkspace: Workspace
+  private var batch: Dataset?
+  private var optimizer: Optimizer?
+  private var optimizerKind: InnerSolver?
+
+  init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, threads: Int, metricCacheBytes: Int) {
+    self.predictor = predictor
+    self.metric = metric
+    self.dataset = dataset
+    fullWorkspace = Workspace(threads: threads, metricCacheBytes: metricCacheBytes)
+    batchWorkspace = Workspace(threads: threads, metricCacheBytes: metricCacheBytes)
+  }
+
+  /// The loss on all training rows.
+  func fullLoss(_ options: TrainerOptions, poll: (() throws -> Void)?) throws -> MetricisedLoss {
+    let loss = try MetricisedLoss(predictor, metric, dataset, rho: options.real(.rho), fullWorkspace)
+    loss.poll = poll
+    return loss
+  }
+
+  /// The solver that "auto" stands for.
+  static func solver(_ options: TrainerOptions, _ predictor: Predictor) -> InnerSolver {
+    switch "\(options.choice(.innerSolver))" {
+    case "adam": .adam
+    case "sgd": .sgd
+    case "lbfgs": .lbfgs
+    case "exact": .exact
+    default: predictor.isLinear ? .exact : .adam
+    }
+  }
+
+  /// Moves theta by at most `steps` steps. `moments` is the optimiser's state before and after.
+  func run(
+    _ theta: UnsafeMutablePointer<Double>, steps: Int, _ options: TrainerOptions, moments: inout Optimizer.State?,
+    _ random: inout RandomGenerator, poll: (() throws -> Void)?
+  ) throws -> InnerResult {
+    let solver = Self.solver(options, predictor)
+    if solver == .lbfgs || solver == .exact {
+      var inner = InnerOptions()
+      inner.solver = solver
+      inner.maximumIterations = steps
+      inner.gradientTolerance = options.real(.innerTolerance)
+      inner.memory = options.integer(.lbfgsMemory)
+      let report = try fullLoss(options, poll: poll).minimize(theta, inner)
+      return InnerResult(steps: report.iterations, loss: report.value, gradientNorm: report.gradientNorm)
+    }
+    let stepper = try makeOptimizer(solver, options)
+    stepper.restore(moments?.moments.count == stepper.momentCount ? moments : nil)
+    let result = try descend(theta, stepper, steps: steps, options, &random, poll: poll)
+    moments = try stepper.state()
+    return result
+  }
+
+  private func makeOptimizer(_ solver: InnerSolver, _ options: TrainerOptions) throws -> Optimizer {
+    let method: Optimizer.Method =
+      solver == .adam
+      ? .adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8) : .sgd(momentum: options.real(.innerMomentum))
+    if let optimizer, optimizer.method == method {
+      optimizer.setLearningRate(options.real(.innerRate))
+      return optimizer
+    }
+    let fresh = try Optimizer(method, count: predictor.parameterCount, learningRate: options.real(.innerRate))
+    optimizer = fresh
+    return fresh
+  }
+
+  private func descend(
+    _ theta: UnsafeMutablePointer<Double>, _ stepper: Optimizer, steps: Int, _ options: TrainerOptions,
+    _ random: inout RandomGenerator, poll: (() throws -> Void)?
+  ) throws -> InnerResult {
+    let count = predictor.parameterCount
+    let gradient = try Buffer<Double>(count: count)
+    let batchSize = options.integer(.innerBatch)
+    let stochastic = batchSize > 0 && batchSize < dataset.instanceCount
+    let (tolerance, clip) = (options.real(.innerTolerance), options.real(.innerClip))
+    let full = try fullLoss(options, poll: poll)
+    var result = InnerResult()
+    while true {
+      let loss = stochastic ? try batchLoss(batchSize, options, &random, full.memory, poll: poll) : full
+      result.loss = try loss.evaluate(theta, gradient: gradient.base)
+      result.gradientNorm = norm(count, gradient.base)
+      guard result.loss.isFinite, result.gradientNorm.isFinite else {
+        throw TaskMetError.numerical("the prediction loss is \(result.loss) in an inner step")
+      }
+      if result.steps >= steps || result.gradientNorm <= tolerance { return result }
+      if clip > 0, result.gradientNorm > clip { Double.scale(count, clip / result.gradientNorm, gradient.base) }
+      try stepper.step(gradient: gradient.base, parameters: theta)
+      result.steps += 1
+    }
+  }
+
+  /// The loss on a random batch of instances; the metric's factors come from those of all rows where these are kept.
+  private func batchLoss(
+    _ size: Int, _ options: TrainerOptions, _ random: inout RandomGenerator, _ table: LossMemory,
+    poll: (() throws -> Void)?
+  ) throws -> MetricisedLoss {
+    let rows = dataset.rows(ofInstances: random.sample(size, of: dataset.instanceCount))
+    let batch = try dataset.gather(rows, into: batch)
+    self.batch = batch
+    let loss = try MetricisedLoss(
+      predictor, metric, batch, rho: options.real(.rho), batchWorkspace,
+      factors: GatheredFactors(table: table, rows: rows))
+    loss.poll = poll
+    return loss
+  }
+}

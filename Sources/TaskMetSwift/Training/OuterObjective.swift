@@ -1,0 +1,44 @@
+// The outer objective: what the tasks say of the present model on a batch of instances, and on held-out data.
+
+/// Tasks with weights, combined to one loss.
+struct OuterObjective {
+  var tasks: [(task: Task, weight: Double)] = []
+  /// The largest weighted loss counts, rather than the sum.
+  var worstCase = false
+
+  /// The combined loss of predictions, and its gradient in prediction space where there is room for it.
+  func evaluate(_ batch: TaskBatch, gradient: Buffer<Double>?) throws -> Double {
+    if tasks.count == 1, tasks[0].weight == 1 { return try tasks[0].task.evaluate(batch, gradient: gradient?.base) }
+    let count = batch.rows * batch.outputs
+    let part = try gradient.map { _ in try Buffer<Double>(count: count) }
+    gradient?.base.update(repeating: 0, count: count)
+    var combined = worstCase ? -Double.infinity : 0
+    for (task, weight) in tasks {
+      let loss = weight * (try task.evaluate(batch, gradient: part?.base))
+      if !worstCase {
+        combined += loss
+        if let gradient, let part { Double.axpy(count, weight, part.base, gradient.base) }
+      } else if loss > combined {
+        combined = loss
+        if let gradient, let part {
+          gradient.base.update(repeating: 0, count: count)
+          Double.axpy(count, weight, part.base, gradient.base)
+        }
+      }
+    }
+    return combined
+  }
+}
+
+/// The tasks' mean loss over all instances of held-out data, and the RMSE there. A rejection counts as an infinite loss.
+func evaluateHeldOut(
+  _ objective: OuterObjective, _ predictor: Predictor, _ theta: UnsafePointer<Double>, _ dataset: Dataset
+) throws -> (loss: Double, rmse: Double) {
+  let batch = try TaskBatch(dataset, phase: .validation)
+  try batch.predict(predictor, theta)
+  do {
+    return (try objective.evaluate(batch, gradient: nil), batch.rmse)
+  } catch let error as TaskMetError where error.code == .rejected {
+    return (.infinity, batch.rmse)
+  }
+}

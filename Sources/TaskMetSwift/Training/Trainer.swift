@@ -1,0 +1,404 @@
+// Algorithm 1: warm-up; then, again and again: the hypergradient, a step of phi, K inner steps on theta, the task's verdict.
+//
+// Each iteration is a proposal. What comes of it is judged - by the task, by the numbers, by the prediction error - and
+// accepted as the new state, or undone and tried again with half the rate.
+
+/// What the user wants to hear of.
+struct TrainerCallbacks {
+  enum Level: Int32 { case info, warning }
+
+  /// False to stop; throws where the callback failed.
+  var progress: ((Record) throws -> Bool)?
+  var log: ((Level, String) -> Void)?
+  var interruption: Interruption?
+}
+
+final class Trainer: SharedObject {
+  /// Working copies, which hold the present model between iterations.
+  let predictor: Predictor
+  let metric: Metric
+  let dataset: Dataset
+  private(set) var validation: Dataset?
+  private(set) var objective = OuterObjective()
+  var options = TrainerOptions()
+  var callbacks = TrainerCallbacks()
+  /// Whether somebody has asked to stop.
+  var stopRequested: () -> Bool = { false }
+  /// nil before the warm-up.
+  var state: TrainerState?
+  var history: [Record] = []
+  /// A callback has asked to stop after the iteration that is now whole.
+  var pendingStop: StopTraining.Reason?
+  private var innerTraining: InnerTraining?
+  private var metricOptimizer: Optimizer?
+
+  /// For copies of the two, on data that must not change for as long as the trainer lives.
+  init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
+    try MetricisedLoss.checkShapes(predictor, metric, dataset)
+    self.predictor = try predictor.copy()
+    self.metric = try Metric(copying: metric)
+    self.dataset = dataset
+    super.init()
+    options[.penalizeBias] = .integer(predictor.penalizesBias ? 1 : 0)
+    dataset.hold()
+  }
+
+  deinit {
+    dataset.letGo()
+    validation?.letGo()
+  }
+
+  func setValidation(_ data: Dataset) throws {
+    try requireNotStarted("validation data")
+    guard data.features == dataset.features, data.targets == dataset.targets else {
+      throw TaskMetError.shape(
+        "dataset: the training data are \(dataset.features) -> \(dataset.targets), these are \(data.features) -> "
+          + "\(data.targets)")
+    }
+    data.hold()
+    validation?.letGo()
+    validation = data
+  }
+
+  func addTask(_ task: Task, weight: Double) throws {
+    try requireNotStarted("a task")
+    objective.tasks.append((task, weight))
+  }
+
+  private func requireNotStarted(_ what: String) throws {
+    if state != nil { throw TaskMetError.state("\(what) must be given before the first step") }
+  }
+
+  func setOption(_ descriptor: OptionDescriptor, _ value: OptionValue) throws {
+    if state != nil, descriptor.fixedAfterStart, options[descriptor.key] != value {
+      throw TaskMetError.state("\(descriptor.name) must be set before the first step")
+    }
+    if descriptor.key == .penalizeBias {
+      try predictor.setPenalizesBias(value != .integer(0))
+    }
+    var changed = options
+    try changed.set(descriptor, value)
+    if state != nil {
+      // A preset must not change what is fixed.
+      for option in trainerOptions where option.fixedAfterStart { changed[option.key] = options[option.key] }
+    }
+    options = changed
+  }
+
+  func log(_ level: TrainerCallbacks.Level, _ message: String) { callbacks.log?(level, message) }
+
+  var poll: (() throws -> Void)? { callbacks.interruption.map { interruption in { try interruption.poll() } } }
+
+  /// The data that the task's gradient comes from.
+  func outerData() throws -> Dataset {
+    guard options.chose(.outerData, "validation") else { return dataset }
+    guard let validation else { throw TaskMetError.state("outer_data is validation, and there is no validation data") }
+    return validation
+  }
+}
+
+// MARK: - One iteration
+
+extension Trainer {
+  /// An outer iteration, preceded by the warm-up where that has not been done; returns the new record. On any error, a stop
+  /// included, the trainer is as it was before.
+  func step() throws -> Record {
+    let before = (state: state, history: history.count)
+    do {
+      try prepare()
+      if state == nil { try finish(try warmUp()) }
+      return try finish(try iterate())
+    } catch {
+      // A warm-up that was finished before a stop stays: it is a whole iteration.
+      let stopped = error is StopTraining && before.state == nil && state != nil && history.count == 1
+      if !stopped {
+        state = before.state
+        history.removeLast(history.count - before.history)
+      }
+      if let state { try? restore(state.model) }
+      throw error
+    }
+  }
+
+  /// Checks and settings that depend on options.
+  private func prepare() throws {
+    if objective.tasks.isEmpty {
+      throw TaskMetError.state("the trainer has no task: add one before the first step")
+    }
+    objective.worstCase = options.chose(.taskCombination, "worst_case")
+    _ = try outerData()
+    let (threads, cache) = (options.integer(.threads), options.integer(.metricCacheBytes))
+    if innerTraining?.fullWorkspace.threads != threads || innerTraining?.fullWorkspace.metricCacheBytes != cache {
+      innerTraining = InnerTraining(predictor, metric, dataset, threads: threads, metricCacheBytes: cache)
+    }
+  }
+
+  /// The metric's floor and normalisation, where its owner has not chosen them.
+  private func applyMetricDefaults() throws {
+    if !metric.floorWasSet { metric.setFloorKeepingEpsilon(options.real(.metricFloor)) }
+    switch "\(options.choice(.normalization))" {
+    case "none": try metric.setNormalization(.none)
+    case "frobenius": try metric.setNormalization(.frobenius)
+    case "trace": try metric.setNormalization(.trace)
+    case "batch_trace": try metric.setNormalization(.batchTrace)
+    default: if !metric.normalizationWasSet { try metric.setNormalization(.batchTrace) }
+    }
+  }
+
+  /// The two-stage model: inner steps under the initial metric.
+  private func warmUp() throws -> (TrainerState, Record) {
+    try applyMetricDefaults()
+    let start = secondsNow()
+    try updateNormalization()
+    let theta = try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
+    let gradient = try Buffer<Double>(count: theta.count)
+    _ = try innerTraining!.fullLoss(options, poll: poll).evaluate(theta.base, gradient: gradient.base)
+    var record = Record()
+    record[.iteration] = 0
+    var random = RandomGenerator(seed: UInt64(options.integer(.seed)))
+    var moments: Optimizer.State?
+    let inner = try runInner(theta, steps: options.integer(.warmupIterations), &moments, &random, &record)
+    let (verdict, model) = try judge(theta, &random, &record)
+    var state = TrainerState(model: model, best: model, verdict: verdict, random: random)
+    state.innerOptimizer = moments
+    state.referenceGradientNorm = norm(theta.count, gradient.base)
+    state.firstTrainingRMSE = verdict.rmse
+    state.warnings = degenerateSetups(state, inner)
+    for warning in state.warnings { log(.warning, warning) }
+    record[.trusted] = 1
+    record[.metricRate] = options.real(.metricRate)
+    try validate(&state, &record)
+    record[.secondsTotal] = secondsNow() - start
+    return (state, record)
+  }
+
+  private func iterate() throws -> (TrainerState, Record) {
+    let state = self.state!
+    let start = secondsNow()
+    var record = Record()
+    record[.iteration] = Double(state.iteration + 1)
+    var random = state.random
+    let step = options.chose(.method, "two_stage") ? nil : try hypergradient(state, &random, &record)
+    var next = try propose(state, step, random, &record)
+    next.iteration += 1
+    next.v = step?.v
+    assessTrust(&next, &record, step)
+    try validate(&next, &record)
+    record[.secondsTotal] = secondsNow() - start
+    next.seconds += record[.secondsTotal]
+    return (next, record)
+  }
+
+  /// Makes a state and its record the present ones, and tells the user.
+  @discardableResult
+  private func finish(_ result: (state: TrainerState, record: Record)) throws -> Record {
+    state = result.state
+    history.append(result.record)
+    if let progress = callbacks.progress, try !progress(result.record) {
+      pendingStop = .progress
+    }
+    return result.record
+  }
+
+  private func hypergradient(
+    _ state: TrainerState, _ random: inout RandomGenerator, _ record: inout Record
+  ) throws -> HypergradientResult {
+    let start = secondsNow()
+    let result = try HypergradientStep(
+      predictor: predictor, metric: metric, dataset: dataset, outerData: try outerData(), inner: innerTraining!,
+      options: options, state: state, poll: poll
+    ).run(&random)
+    record[.hypergradientNorm] = norm(result.gradient.count, result.gradient.base)
+    record[.solverResidual] = result.report.residual
+    record[.solverIterations] = Double(result.report.iterations)
+    record[.solverConverged] = result.report.converged ? 1 : 0
+    record[.negativeCurvature] = result.report.negativeCurvature ? 1 : 0
+    record[.agreement] = result.agreement ?? .nan
+    record[.hypergradientInstances] = Double(result.instances)
+    record[.secondsHypergradient] = secondsNow() - start
+    let clip = options.real(.metricClip)
+    if clip > 0, record[.hypergradientNorm] > clip {
+      Double.scale(result.gradient.count, clip / record[.hypergradientNorm], result.gradient.base)
+    }
+    return result
+  }
+
+  /// Steps of phi, each followed by the inner steps and the task's verdict, with half the rate each time until one is good.
+  private func propose(
+    _ state: TrainerState, _ step: HypergradientResult?, _ random: RandomGenerator, _ record: inout Record
+  ) throws -> TrainerState {
+    var next = state
+    var undone = (all: 0, rejected: 0)
+    while true {
+      record[.metricRate] = options.real(.metricRate) * next.rateFactor
+      do {
+        next.random = random
+        try advance(&next, from: state, step, &record)
+        next.rollbacks += undone.all
+        next.rejections += undone.rejected
+        record[.rollbacks] = Double(undone.all)
+        record[.rejections] = Double(undone.rejected)
+        return next
+      } catch let error as TaskMetError where error.code == .rejected || error.code == .numerical {
+        try restore(state.model)
+        undone.all += 1
+        if error.code == .rejected {
+          undone.rejected += 1
+          if step == nil || undone.rejected > options.integer(.maxRejections) { throw error }
+        }
+        if step == nil || undone.all > max(options.integer(.maxRollbacks), options.integer(.maxRejections)) {
+          throw stalled(error)
+        }
+        if error.code == .numerical, undone.all - undone.rejected > options.integer(.maxRollbacks) { throw stalled(error) }
+        next = state
+        next.rateFactor = state.rateFactor * power(0.5, Double(undone.all))
+        log(.warning, "iteration \(state.iteration + 1) undone, metric_rate halved: \(error.message)")
+      }
+    }
+  }
+
+  private func stalled(_ error: TaskMetError) -> StopTraining {
+    log(.warning, "training has stalled: \(error.message)")
+    return StopTraining(reason: .stalled)
+  }
+
+  /// One proposal: phi, then theta, then the verdict.
+  private func advance(
+    _ next: inout TrainerState, from state: TrainerState, _ step: HypergradientResult?, _ record: inout Record
+  ) throws {
+    if let step {
+      let phi = try Buffer(copying: state.model.phi.base, count: state.model.phi.count)
+      let optimizer = try makeMetricOptimizer()
+      optimizer.restore(state.metricOptimizer?.moments.count == optimizer.momentCount ? state.metricOptimizer : nil)
+      optimizer.setLearningRate(max(record[.metricRate], .leastNonzeroMagnitude))
+      try optimizer.step(gradient: step.gradient.base, parameters: phi.base)
+      next.metricOptimizer = try optimizer.state()
+      metric.setParameters(phi.base)
+      guard metric.epsilon.isFinite else { throw TaskMetError.numerical("eps of the metric would be \(metric.epsilon)") }
+      try updateNormalization()
+    }
+    let theta = try Buffer(copying: state.model.theta.base, count: state.model.theta.count)
+    _ = try runInner(
+      theta, steps: options.integer(.innerIterations) * state.innerFactor, &next.innerOptimizer, &next.random, &record)
+    let (verdict, model) = try judge(theta, &next.random, &record)
+    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, smallestError)) else {
+      throw TaskMetError.numerical("the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
+    }
+    next.verdict = verdict
+    next.model = model
+  }
+
+  /// Below this, an error is rounding.
+  private var smallestError: Double {
+    let count = dataset.rows * dataset.targets
+    var largest = 0.0
+    for row in 0..<dataset.rows {
+      for k in 0..<dataset.targets { largest = max(largest, abs(dataset.y.row(row)[k])) }
+    }
+    return count == 0 ? 0 : 1e-8 * largest
+  }
+
+  private func makeMetricOptimizer() throws -> Optimizer {
+    let method: Optimizer.Method =
+      options.chose(.metricOptimizer, "sgd") ? .sgd(momentum: 0) : .adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8)
+    if let metricOptimizer, metricOptimizer.method == method { return metricOptimizer }
+    let fresh = try Optimizer(method, count: metric.parameterCount, learningRate: options.real(.metricRate))
+    metricOptimizer = fresh
+    return fresh
+  }
+
+  private func runInner(
+    _ theta: Buffer<Double>, steps: Int, _ moments: inout Optimizer.State?, _ random: inout RandomGenerator,
+    _ record: inout Record
+  ) throws -> InnerResult {
+    let start = secondsNow()
+    let result = try innerTraining!.run(
+      theta.base, steps: steps, options, moments: &moments, &random, poll: poll)
+    record[.predictionLoss] = result.loss
+    record[.innerGradientNorm] = result.gradientNorm
+    record[.innerSteps] = Double(result.steps)
+    record.add(secondsNow() - start, to: .secondsInner)
+    return result
+  }
+
+  /// Makes theta the predictor's, and asks the task.
+  private func judge(
+    _ theta: Buffer<Double>, _ random: inout RandomGenerator, _ record: inout Record
+  ) throws -> (TaskVerdict, Model) {
+    let start = secondsNow()
+    predictor.setParameters(theta.base)
+    let data = try outerData()
+    let size = options.integer(.outerBatch)
+    let instances = random.sample(size == 0 ? data.instanceCount : size, of: data.instanceCount)
+    let batch = try TaskBatch(data, instances: instances, phase: .training)
+    try batch.predict(predictor, theta.base)
+    if let index = firstNonFinite(batch.rows * batch.outputs, batch.predictions.base) {
+      throw TaskMetError.numerical("a prediction is \(batch.predictions[index])")
+    }
+    let cotangent = try Buffer<Double>(count: batch.rows * batch.outputs)
+    let loss = try objective.evaluate(batch, gradient: cotangent)
+    record[.taskLoss] = loss
+    record[.predictionRMSE] = batch.rmse
+    record.add(secondsNow() - start, to: .secondsTask)
+    let eigenvalues = try metricSpectrum(metric, dataset)
+    record[.smallestEigenvalue] = eigenvalues.smallest
+    record[.largestEigenvalue] = eigenvalues.largest
+    record[.meanTrace] = eigenvalues.meanTrace
+    let phi = try Buffer(copying: metric.parameters, count: metric.parameterCount)
+    return (
+      TaskVerdict(loss: loss, rmse: batch.rmse, instances: instances, cotangent: cotangent),
+      Model(theta: theta, phi: phi, normalizationScale: metric.normalizationScale)
+    )
+  }
+
+  /// m of batch_trace, on all training rows.
+  private func updateNormalization() throws {
+    if metric.normalization == .batchTrace { try metric.updateNormalization(rows: dataset.rows, dataset.x) }
+  }
+
+  /// A copy of the metric with a model's phi and m.
+  func metric(of model: Model) throws -> Metric {
+    let copy = try Metric(copying: metric)
+    copy.setParameters(model.phi.base)
+    copy.restoreNormalization(scale: model.normalizationScale)
+    return copy
+  }
+
+  /// Makes a model the present one.
+  func restore(_ model: Model) throws {
+    predictor.setParameters(model.theta.base)
+    metric.setParameters(model.phi.base)
+    try updateNormalization()
+  }
+}
+
+// MARK: - The best model
+
+extension Trainer {
+  /// Evaluates the model on the validation data where it is time to, and keeps it where it is the best so far.
+  private func validate(_ state: inout TrainerState, _ record: inout Record) throws {
+    record[.isBest] = 0
+    let chosen: (loss: Double, rmse: Double)
+    if let validation {
+      guard state.iteration % options.integer(.validationInterval) == 0 else { return }
+      let start = secondsNow()
+      chosen = try evaluateHeldOut(objective, predictor, state.model.theta.base, validation)
+      record[.validationTaskLoss] = chosen.loss
+      record[.validationRMSE] = chosen.rmse
+      record.add(secondsNow() - start, to: .secondsValidation)
+    } else {
+      chosen = (state.verdict.loss, state.verdict.rmse)
+    }
+    let first = state.iteration == 0
+    if first { (state.firstLoss, state.firstRMSE) = chosen }
+    let cap = options.real(.maxPredictionLossRatio)
+    let allowed = first || cap == 0 || chosen.rmse <= cap * state.firstRMSE
+    if first || (allowed && chosen.loss < state.bestLoss) {
+      state.best = state.model
+      state.bestIteration = state.iteration
+      state.bestLoss = chosen.loss
+      state.bestRMSE = chosen.rmse
+      record[.isBest] = 1
+    }
+  }
+}
