@@ -27,7 +27,7 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: build demo examples test test-swift test-c test-examples test-packaging test-python install uninstall \
+.PHONY: build demo examples accuracy test test-swift test-c test-examples test-packaging test-python install uninstall \
   clean format lint help system-packages system-packages-test
 
 ## build: the library, .build/release/libtaskmet.so (self-contained: the Swift runtime is inside)
@@ -35,15 +35,15 @@ build: system-packages
 	swift build -c release --product taskmet -Xswiftc -static-stdlib
 	@ln -sf libtaskmet.so $(BUILT)/$(SONAME)  # the name that programs look for; SwiftPM makes only libtaskmet.so
 
-## demo: the library and its main job: an external training loop in C learns a metric
+## demo: the library and its main job: the trainer learns a metric for the paper's cubic problem
 demo: examples
-	$(EXAMPLES)/online_loop
+	$(EXAMPLES)/cubic
 
 # Called with another EXAMPLES directory and EXTRA flags by test-examples.
 EXAMPLES := .build/examples
 EXTRA :=
-## examples: the C programs in examples/c, as .build/examples/*
-examples: build $(patsubst examples/c/%.c,$(EXAMPLES)/%,$(wildcard examples/c/*.c)) $(EXAMPLES)/online_loop
+## examples: the programs in examples/c and examples/cpp, as .build/examples/*
+examples: build $(patsubst examples/c/%.c,$(EXAMPLES)/%,$(wildcard examples/c/*.c)) $(EXAMPLES)/raii
 
 # The parts that examples share; every example is linked with all of them.
 SHARED_SOURCES := $(wildcard examples/c/common/*.c)
@@ -53,6 +53,18 @@ $(EXAMPLES)/%: examples/c/%.c $(SHARED_SOURCES) $(SHARED_HEADERS) include/taskme
 	@mkdir -p $(@D)
 	$(CC) -std=c99 $(CFLAGS) $(WARNINGS) $(EXTRA) -Iinclude $< $(SHARED_SOURCES) -o $@ \
 	  -L$(BUILT) -ltaskmet -lm -Wl,-rpath,'$$ORIGIN/../release'
+
+$(EXAMPLES)/raii: examples/cpp/raii.cpp include/taskmet.h | build
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(CFLAGS) $(WARNINGS) $(EXTRA) -Iinclude $< -o $@ \
+	  -L$(BUILT) -ltaskmet -Wl,-rpath,'$$ORIGIN/../release'
+
+## accuracy: the presets' hypergradients against the exact one (LOAD=FILE adds the hourly load data); some minutes
+accuracy: build
+	@mkdir -p $(EXAMPLES)
+	$(CC) -std=c99 $(CFLAGS) $(WARNINGS) -Iinclude -Iexamples/c/common benchmarks/hypergradient_accuracy.c \
+	  $(SHARED_SOURCES) -o $(EXAMPLES)/hypergradient_accuracy -L$(BUILT) -ltaskmet -lm -Wl,-rpath,'$$ORIGIN/../release'
+	$(EXAMPLES)/hypergradient_accuracy $(LOAD)
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -86,8 +98,8 @@ test-c: build
 # The examples compile without a warning, and run.
 test-examples: build
 	@$(MAKE) -o build examples EXAMPLES=.build/examples-strict EXTRA=-Werror
-	@passed=0; failed=0; for source in examples/c/*.c; do \
-	  name=$$(basename $$source .c); echo "--- $$name"; \
+	@passed=0; failed=0; for source in examples/c/*.c examples/cpp/*.cpp; do \
+	  name=$$(basename $${source%.c*}); echo "--- $$name"; \
 	  if .build/examples-strict/$$name; then passed=$$((passed + 1)); \
 	  else echo "$$name FAILED"; failed=$$((failed + 1)); fi; \
 	done; \

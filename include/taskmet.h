@@ -26,8 +26,8 @@
  *               caller's reference (an object that another one still uses lives on). A destroyed handle, or one of
  *               another kind, is recognised and refused with TASKMET_ERROR_INVALID_ARGUMENT.
  *   Threads     Any number of threads may read the same dataset, task, predictor or metric at once. Writing to an object
- *               that is in use by another call, nested calls from a callback included, is TASKMET_ERROR_BUSY, as is reading one that is being
- *               written. Different objects are independent. taskmet_last_error() is per thread.
+ *               that is in use by another call, nested calls from a callback included, is TASKMET_ERROR_BUSY, as is
+ *               reading one that is being written. Different objects are independent. taskmet_last_error() is per thread.
  *   Host        The library never prints, never exits, and does not touch signals, environment, locale, floating-point
  *               modes or the thread count of OpenBLAS.
  *   Bits        The same inputs on the same CPU type with the same number of OpenBLAS threads give the same bits, for any
@@ -87,7 +87,8 @@ enum {
     TASKMET_CALLBACK_ERROR = 3
 };
 
-/* Activations, with PyTorch's definitions: leaky slope 0.01, elu alpha 1, gelu by erf, relu'(0) = 0. */
+/* Activations, with PyTorch's definitions: leaky slope 0.01, elu alpha 1, gelu by erf, relu'(0) = 0; softplus is the smooth
+ * function throughout (PyTorch's is linear above 20, which differs by 2e-9). */
 typedef int32_t taskmet_activation;
 enum {
     TASKMET_ACTIVATION_IDENTITY = 0,
@@ -303,9 +304,10 @@ taskmet_status taskmet_predictor_vjp(const taskmet_predictor *predictor, int64_t
 taskmet_status taskmet_predictor_jvp(const taskmet_predictor *predictor, int64_t rows, const double *x, int64_t x_stride,
                                      const double *v, int64_t count, double *out, int64_t out_stride);
 
-/* A predictor as a safetensors file: tensors layers.<k>.weight, layers.<k>.bias and the standardisation's, metadata with
- * the rest. The file is replaced in one step: it is the old one or the new one, never a part. UNSUPPORTED for a callback
- * predictor. */
+/* A predictor as a safetensors file: tensors layers.<k>.weight (outputs x inputs), layers.<k>.bias (outputs),
+ * input_standardization.mean and .scale, target_standardization.mean and .scale where there is one; metadata with the rest
+ * (widths, activations, penalize_bias). The file is replaced in one step: it is the old one or the new one, never a part.
+ * UNSUPPORTED for a callback predictor. */
 taskmet_status taskmet_predictor_save(const taskmet_predictor *predictor, const char *path);
 taskmet_status taskmet_predictor_load(const char *path, taskmet_predictor **predictor);
 
@@ -377,7 +379,9 @@ taskmet_status taskmet_metric_vjp(const taskmet_metric *metric, int64_t rows, co
 taskmet_status taskmet_metric_regularizer(const taskmet_metric *metric, int64_t rows, const double *x, int64_t x_stride,
                                           double b1, double b2, double *value, double *out, int64_t count);
 
-/* As taskmet_predictor_save and _load; a constant metric's factor is the tensor "factor", s is "s". */
+/* As taskmet_predictor_save and _load. A constant metric's factor is the tensor "factor" (scalar: 1, diagonal: n, lowrank and
+ * full: n x rank); "s", "floor" and "normalization_scale" (m) have one number each; a conditional metric's network is
+ * layers.<k>.*, its standardisation input_standardization.*. What m was computed from is kept too. */
 taskmet_status taskmet_metric_save(const taskmet_metric *metric, const char *path);
 taskmet_status taskmet_metric_load(const char *path, taskmet_metric **metric);
 
@@ -449,7 +453,8 @@ typedef struct taskmet_solver_options {
     int64_t max_iterations; /* 0: 100 (neumann: 1000); one of normal_cg or minres counts as one */
     double tolerance;      /* stop at |g - A v| / |g| <= this, A = H + ridge I; >= 0; default 1e-8 */
     double ridge;          /* >= 0; default 0 */
-    double normal_ridge;   /* normal_cg solves (A A + normal_ridge I) v = A g; >= 0; default 0 */
+    double normal_ridge;   /* normal_cg solves (A A + normal_ridge I) v = A g; >= 0; default 0. With it, the residual stays
+                              above what the ridge leaves: the solver ends when it has solved its own equation */
     double neumann_step;   /* 0: 1 / (an estimate of |A|) */
 } taskmet_solver_options;
 
@@ -549,7 +554,8 @@ taskmet_status taskmet_task_create_callback(taskmet_task_fn fn, void *user, void
 void taskmet_task_destroy(taskmet_task *task);
 
 /* The task's loss and gradient on all of the dataset's instances, for given predictions (rows x n).
- * gradient (rows x n, row stride gradient_stride) may be NULL. phase is passed on to the callback. */
+ * gradient (rows x n, row stride gradient_stride) may be NULL: then its stride is not looked at. phase is passed on to the
+ * callback. */
 taskmet_status taskmet_task_gradient(const taskmet_task *task, const taskmet_dataset *dataset, taskmet_phase phase,
                                      const double *predictions, int64_t predictions_stride, double *loss,
                                      double *gradient, int64_t gradient_stride);
@@ -583,7 +589,8 @@ typedef struct taskmet_check_report {
 } taskmet_check_report;
 
 /* Checks a task's gradient against differences of its loss, at the given predictions (rows x n): along `directions` >= 1
- * random directions, and on as many single entries (all of them if there are fewer), drawn from the seed.
+ * random directions, and on as many single entries (all of them if there are fewer), drawn from the seed. The callback is
+ * asked in phase TRAINING.
  *   tolerance  > 0; 0 means 1e-5
  *   worst      the largest relative error
  *   report     may be NULL
@@ -594,9 +601,10 @@ taskmet_status taskmet_task_check_gradient(const taskmet_task *task, const taskm
 
 /* Checks the hypergradient: solves the inner problem at phi, computes dL_task/dphi, then solves it again at phi +- h along
  * `directions` random directions of phi and differences the task loss. Slow by design. The predictor and the metric
- * are only read (copies are trained). The inner solution must be accurate for the check to decide: EXACT, or LBFGS
- * with a gradient_tolerance of 1e-10 or less; else expect UNDECIDED. BATCH_TRACE: the stored m is held fixed on both sides unless it is up to
- * date (then it is recomputed at phi +- h). inner_options and solver_options may be NULL for the defaults; tolerance as above, 0 means 1e-4. */
+ * are only read (copies are trained). The inner solution must be accurate for the check to decide: EXACT, or LBFGS with a
+ * gradient_tolerance of 1e-10 or less; else expect UNDECIDED. BATCH_TRACE: the stored m is held fixed on both sides, unless
+ * it is up to date: then it is recomputed at phi +- h. inner_options and solver_options may be NULL for the defaults;
+ * tolerance as above, 0 means 1e-4. */
 taskmet_status taskmet_hypergradient_check(const taskmet_predictor *predictor, const taskmet_metric *metric,
                                            const taskmet_dataset *dataset, double rho, const taskmet_task *task,
                                            const taskmet_inner_options *inner_options,
@@ -608,8 +616,8 @@ taskmet_status taskmet_hypergradient_check(const taskmet_predictor *predictor, c
 
 /* The task's loss of a predictor on a dataset (phase VALIDATION), whole and by instance.
  *   loss               mean over the dataset's instances; may be NULL
- *   per_instance_loss  one for each instance (count = the dataset's instances), each judged alone; NULL (0) for none: it costs one
- *                      call of the task for each instance
+ *   per_instance_loss  one for each instance (count = the dataset's instances), each judged alone; NULL (0) for none: it
+ *                      costs one call of the task for each instance
  *   decisions          the decisions that a built-in task takes, instance by instance; a callback task has none: NULL (0) */
 taskmet_status taskmet_task_evaluate(const taskmet_task *task, const taskmet_predictor *predictor,
                                      const taskmet_dataset *dataset, double *loss,
@@ -650,8 +658,8 @@ typedef struct taskmet_record {
     int64_t iteration;
     double task_loss;                 /* on the outer batch, after the inner steps */
     double prediction_loss;           /* L_pred on the training rows that the inner solver saw last */
-    double prediction_rmse;           /* root mean squared error over the entries of those rows: no metric in it */
-    double inner_gradient_norm;       /* |grad_theta L_pred| there */
+    double prediction_rmse;           /* root mean squared error over the entries of the rows that the task judged */
+    double inner_gradient_norm;       /* |grad_theta L_pred| where the inner solver ended */
     int64_t inner_steps;              /* taken in this iteration */
     double hypergradient_norm;        /* of the step that led here; NaN in record 0 */
     double solver_residual;           /* |g - A v| / |g| of that hypergradient */
@@ -693,9 +701,9 @@ typedef struct taskmet_fit_report {
 } taskmet_fit_report;
 
 /* A trainer for copies of a predictor and a metric, on a dataset, which it holds: the dataset cannot be changed until the
- * trainer is destroyed (STATE). Shapes must fit. Where the metric's own _set_normalization and _set_floor were not called, it
- * gets batch_trace (none where n = 1 and the structure is fixed by it) and the option metric_floor. Options start at the preset
- * "default". */
+ * trainer is destroyed (STATE). Shapes must fit. Where the metric's own _set_normalization and _set_floor were not called, the
+ * first step gives it batch_trace and the floor of the option metric_floor (s is moved so that eps stays). Options start at the
+ * preset "default". */
 taskmet_status taskmet_trainer_create(const taskmet_predictor *predictor, const taskmet_metric *metric,
                                       const taskmet_dataset *dataset, taskmet_trainer **trainer);
 void taskmet_trainer_destroy(taskmet_trainer *trainer);
@@ -746,14 +754,14 @@ taskmet_status taskmet_trainer_set_progress(taskmet_trainer *trainer, taskmet_pr
 typedef void (*taskmet_log_fn)(void *user, taskmet_log_level level, const char *message);
 taskmet_status taskmet_trainer_set_log(taskmet_trainer *trainer, taskmet_log_fn fn, void *user);
 
-/* Asked on the thread that trains, at most every 50 ms, also within the inner loop and the solvers; a return other than 0 stops
- * training at the last whole iteration. For bindings that must look for Ctrl-C. fn NULL takes it away. */
+/* Asked on the thread that trains, at most every 50 ms, also within the inner loop and the solvers; a return other than 0
+ * stops training at the last whole iteration. For bindings that must look for Ctrl-C. fn NULL takes it away. */
 typedef int32_t (*taskmet_interrupt_fn)(void *user);
 taskmet_status taskmet_trainer_set_interrupt(taskmet_trainer *trainer, taskmet_interrupt_fn fn, void *user);
 
 /* One outer iteration; the first call does the warm-up before it. record may be NULL.
- * On a failure the trainer is as it was before the call. A stop is no failure: the iteration it came in is undone, and record is
- * the last whole one's; see taskmet_trainer_fit for the reason. */
+ * On a failure the trainer is as it was before the call. A stop is no failure: the iteration it came in is undone, and
+ * record is the last whole one's (iteration -1 where there is none); taskmet_trainer_fit gives the reason. */
 taskmet_status taskmet_trainer_step(taskmet_trainer *trainer, taskmet_record *record);
 
 /* Iterations until a reason to stop; may be called again to go on (after more outer_iterations, or a cleared stop).
@@ -761,8 +769,8 @@ taskmet_status taskmet_trainer_step(taskmet_trainer *trainer, taskmet_record *re
  * iteration that failed, its best model readable. */
 taskmet_status taskmet_trainer_fit(taskmet_trainer *trainer, taskmet_fit_report *report);
 
-/* Asks training to stop at the next whole iteration. One atomic store: may be called from any thread and from a signal handler,
- * while the handle is alive. Stays in force until _clear_stop, also for a fit that has not begun. */
+/* Asks training to stop at the next whole iteration. One atomic store: may be called from any thread and from a signal
+ * handler, while the handle is alive. Stays in force until _clear_stop, also for a fit that has not begun. */
 void taskmet_trainer_stop(taskmet_trainer *trainer);
 void taskmet_trainer_clear_stop(taskmet_trainer *trainer);
 
@@ -775,9 +783,10 @@ taskmet_status taskmet_trainer_copy_metric(const taskmet_trainer *trainer, taskm
 taskmet_status taskmet_trainer_history_count(const taskmet_trainer *trainer, int64_t *count);
 taskmet_status taskmet_trainer_history_get(const taskmet_trainer *trainer, int64_t index, taskmet_record *record);
 
-/* A text for people: what the best model's metric emphasises (by output, by sample, condition number), whether the hypergradients
- * could be trusted, and set-ups that cannot learn. UTF-8 with line ends, terminated. out may be NULL (capacity 0) to ask for the
- * size; size gets the bytes needed with the terminator and may be NULL; a capacity that is too small is SHAPE. */
+/* A text for people: what the best model's metric emphasises (by output, by sample, condition number), whether the
+ * hypergradients could be trusted, and set-ups that cannot learn. UTF-8 with line ends, terminated. out may be NULL
+ * (capacity 0) to ask for the size; size gets the bytes needed with the terminator and may be NULL; a capacity that is too
+ * small is SHAPE. */
 taskmet_status taskmet_trainer_explain(const taskmet_trainer *trainer, char *out, int64_t capacity, int64_t *size);
 
 /* The whole state as one safetensors file: models, optimisers, random numbers, options, history, and a fingerprint of the data.
@@ -785,8 +794,8 @@ taskmet_status taskmet_trainer_explain(const taskmet_trainer *trainer, char *out
 taskmet_status taskmet_trainer_save(const taskmet_trainer *trainer, const char *path);
 
 /* Restores a state into a trainer made with the same shapes, data, validation data and number of tasks, which then goes on
- * as the saved one would have, bit for bit (on the same type of CPU with the same number of OpenBLAS threads; the log says where
- * that differs). Other data are refused (SHAPE or STATE); so are damaged files (FORMAT) and newer ones (VERSION). */
+ * as the saved one would have, bit for bit (on the same type of CPU with the same number of OpenBLAS threads; the log says
+ * where that differs). Other data are refused (SHAPE or STATE); so are damaged files (FORMAT) and newer ones (VERSION). */
 taskmet_status taskmet_trainer_load(taskmet_trainer *trainer, const char *path);
 
 #ifdef __cplusplus

@@ -299,7 +299,7 @@ static void test_fit_standardization(void) {
     column_statistics(flat, D, im, is);
     im[1] = 0.1, is[1] = 1;
     CHECK_OK(taskmet_predictor_fit_standardization(p, data, TASKMET_STANDARDIZE_INPUTS));
-    check_standardized(p, plain, im, is, other_mean, other_scale);
+    check_standardized(p, plain, im, is, tm, ts);
     taskmet_predictor_destroy(p), taskmet_predictor_destroy(plain);
     taskmet_dataset_destroy(data);
 }

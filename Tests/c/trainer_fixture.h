@@ -1,6 +1,6 @@
 /*
- * trainer_fixture.h - what the trainer's tests share: a problem that its predictor must get wrong somewhere, a task that
- * cares where and can be told to fail, trainers set up from one line of options, and a trainer's whole visible state.
+ * trainer_fixture.h - what the trainer's tests share: a problem that its predictor must get wrong somewhere, a task
+ * that cares where and can be told to fail, trainers set up from one line of options, a trainer's whole visible state.
  */
 #ifndef TRAINER_FIXTURE_H
 #define TRAINER_FIXTURE_H
@@ -136,7 +136,8 @@ static int32_t judge_task(void *user, const taskmet_task_batch *batch, double *l
     judge *j = user;
     const taskmet_phase phase = batch->phase == TASKMET_PHASE_VALIDATION;
     const int64_t call = j->calls[phase], count = batch->rows * batch->outputs;
-    const int failing = phase == j->phase && call >= j->from && call < j->to;
+    const int idle = gradient == NULL && (j->how == LEAVE_GRADIENT_NAN || j->how == LEAVE_GRADIENT_INFINITY);
+    const int failing = phase == j->phase && call >= j->from && call < j->to && !idle;
     j->calls[phase] = call + 1;
     if (j->inside != NULL) j->inside(j, batch);
     if (failing) j->failures += 1;
@@ -390,8 +391,44 @@ static inline int compare_to_snapshot(const snapshot *before, const taskmet_trai
 #define CHECK_SAME_TRAINERS(a, b, what) compare_trainers((a), (b), __FILE__, __LINE__, what)
 #define CHECK_UNCHANGED(before, trainer, what) compare_to_snapshot((before), (trainer), __FILE__, __LINE__, what)
 
+/* Goes on for two steps, and compares with a trainer that has done as many iterations without an incident. */
+static inline void compare_with_twin(setup *s, const shape *size, const char *options, const char *what) {
+    setup twin;
+    begin(&twin, size, options);
+    steps(s->trainer, 2);
+    steps(twin.trainer, record_count(s->trainer) - 1);
+    CHECK_SAME_TRAINERS(s->trainer, twin.trainer, what);
+    finish(&twin);
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
-/* Log and files                                                                                                    */
+/* Progress, log and files                                                                                          */
+
+/* A progress callback that keeps what it sees, and at the record of one iteration does something else. */
+typedef struct watcher {
+    taskmet_record seen[16];
+    int64_t count, act_at; /* -1: never */
+    int32_t answer;
+    taskmet_trainer *stop, *destroy;
+} watcher;
+
+static inline int32_t watch(void *user, const taskmet_record *record) {
+    watcher *w = user;
+    if (w->count < 16) w->seen[w->count] = *record;
+    w->count += 1;
+    if (record->iteration != w->act_at) return TASKMET_CALLBACK_OK;
+    if (w->stop != NULL) taskmet_trainer_stop(w->stop);
+    if (w->destroy != NULL) taskmet_trainer_destroy(w->destroy);
+    return w->answer;
+}
+
+static inline watcher new_watcher(int64_t act_at, int32_t answer) {
+    watcher w;
+    memset(&w, 0, sizeof w);
+    w.act_at = act_at;
+    w.answer = answer;
+    return w;
+}
 
 typedef struct log_book {
     int messages[2]; /* by level */

@@ -56,10 +56,11 @@ static void set_options(taskmet_trainer *trainer, const settings *s, const char 
     if (s->iterations > 0) set_int(trainer, "outer_iterations", s->iterations);
 }
 
-static outcome train(const problem *p, const settings *s, const char *method, taskmet_progress_fn progress)
+/* Takes the metric to begin with. progress may be NULL. */
+static outcome train(const problem *p, const settings *s, const char *method, taskmet_metric *metric,
+                     taskmet_progress_fn progress)
 {
     taskmet_predictor *predictor = new_linear_predictor(&p->training);
-    taskmet_metric *metric = new_metric(s->seed);
     outcome o;
 
     o.trainer = new_trainer(p, predictor, metric); /* works on copies */
@@ -75,6 +76,16 @@ static outcome train(const problem *p, const settings *s, const char *method, ta
     o.quality = cubic_decision_quality(p, &p->test, o.predictor, s->seed);
     o.error = mean_squared_error(o.predictor, &p->test);
     return o;
+}
+
+static outcome train_two_stage(const problem *p, const settings *s)
+{
+    return train(p, s, "two_stage", new_identity(1), NULL);
+}
+
+static outcome train_taskmet(const problem *p, const settings *s, taskmet_progress_fn progress)
+{
+    return train(p, s, "taskmet", new_metric(s->seed), progress);
 }
 
 static void outcome_destroy(outcome *o)
@@ -94,16 +105,27 @@ static int is_worth_a_line(int64_t iteration)
     return iteration <= 2 || iteration == 5;
 }
 
+/* What was not measured is NaN. */
+static void print_number(int width, double value)
+{
+    if (isnan(value)) printf("  %*s", width, "-");
+    else printf("  %*.4g", width, value);
+}
+
 /* The trainer's progress callback. */
 static int32_t print_record(void *user, const taskmet_record *record)
 {
     (void)user;
     if (record->iteration == 0)
-        puts("\niteration  task loss  validation  RMSE there  |hypergradient|  residual  trusted");
-    if (is_worth_a_line(record->iteration))
-        printf("%9lld  %9.4f  %10.4f  %10.4f  %15.3e  %8.1e  %7s\n", (long long)record->iteration, record->task_loss,
-               record->validation_task_loss, record->validation_rmse, record->hypergradient_norm,
-               record->solver_residual, record->iteration == 0 ? "" : record->trusted ? "yes" : "no");
+        puts("\niteration  task loss  validation  RMSE there  |hypergradient|   residual  trusted");
+    if (!is_worth_a_line(record->iteration)) return TASKMET_CALLBACK_OK;
+    printf("%9lld", (long long)record->iteration);
+    print_number(9, record->task_loss);
+    print_number(10, record->validation_task_loss);
+    print_number(10, record->validation_rmse);
+    print_number(15, record->hypergradient_norm);
+    print_number(9, record->solver_residual);
+    printf("  %7s\n", record->iteration == 0 ? "-" : record->trusted ? "yes" : "no");
     return TASKMET_CALLBACK_OK;
 }
 
@@ -152,21 +174,21 @@ static void run_one(const settings *s)
     printf("The cubic problem: take the best of 50 items, by the predictions of a straight line (seed %llu, preset "
            "%s)\n",
            (unsigned long long)s->seed, s->preset);
-    outcome two_stage = train(&p, s, "two_stage", NULL);
-    outcome taskmet = train(&p, s, "taskmet", print_record);
+    outcome two_stage = train_two_stage(&p, s), taskmet = train_taskmet(&p, s, print_record);
     printf("stopped: %s\n", stop_name(taskmet.report.reason));
 
-    puts("\nmethod     slope  decision quality  test MSE  iterations  seconds");
-    print_outcome("MSE", &two_stage);
-    print_outcome("TaskMet", &taskmet);
-    printf("Decision quality: 1 is perfect, 0 is chance. A line that rises reaches what a line can. TaskMet's model is that of "
-           "iteration %lld.\n",
-           (long long)taskmet.report.best_iteration);
 
     plot_lines(two_stage.predictor, taskmet.predictor);
     cubic_plot_metric(taskmet.metric);
     puts("\nThe trainer's explanation:\n");
     print_explanation(taskmet.trainer);
+
+    puts("\nmethod     slope  decision quality  test MSE  iterations  seconds");
+    print_outcome("MSE", &two_stage);
+    print_outcome("TaskMet", &taskmet);
+    printf("(decision quality: 1 is perfect, 0 is chance; any line that rises reaches what a line can; TaskMet's model is "
+           "that of\niteration %lld)\n",
+           (long long)taskmet.report.best_iteration);
 
     outcome_destroy(&taskmet);
     outcome_destroy(&two_stage);
@@ -219,7 +241,7 @@ static void run_many(settings s)
     puts("seed        slope  quality  test MSE     slope  quality  test MSE  iterations  best  seconds");
     for (int64_t k = 0; k < s.seeds; k++, s.seed++) {
         problem p = cubic_create(s.seed);
-        outcome two_stage = train(&p, &s, "two_stage", NULL), taskmet = train(&p, &s, "taskmet", NULL);
+        outcome two_stage = train_two_stage(&p, &s), taskmet = train_taskmet(&p, &s, NULL);
         printf("%-10llu %6.3f  %7.3f  %8.3f    %6.3f  %7.3f  %8.3f  %10lld  %4lld  %7.2f\n",
                (unsigned long long)s.seed, two_stage.slope, two_stage.quality, two_stage.error, taskmet.slope,
                taskmet.quality, taskmet.error, (long long)taskmet.report.iterations,

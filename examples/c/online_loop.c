@@ -50,9 +50,8 @@ static void fit(taskmet_predictor *predictor, const taskmet_metric *metric, cons
 /* Two-stage learning: least squares, that is the identity for a metric, without a look at the task. */
 static taskmet_predictor *fit_two_stage(const table *training, double rho)
 {
-    taskmet_metric *identity;
+    taskmet_metric *identity = new_identity(training->outputs);
     taskmet_predictor *predictor = new_linear_predictor(training);
-    CHECK(taskmet_metric_create_constant(training->outputs, TASKMET_STRUCTURE_SCALAR, 1, 0, &identity));
     fit(predictor, identity, training, rho, NULL);
     taskmet_metric_destroy(identity);
     return predictor;
@@ -178,8 +177,8 @@ static void report_iterate(const iterate *now, const taskmet_solver_report *solv
                            const settings *s)
 {
     if (now->iteration == 0)
-        printf("\niteration  task loss  validation  error/two-stage  |hypergradient|  residual  %s\n",
-               s->statistic != NULL ? s->statistic_name : "");
+        printf("\niteration  task loss  validation  error/two-stage  |hypergradient|  residual%s%s\n",
+               s->statistic != NULL ? "  " : "", s->statistic != NULL ? s->statistic_name : "");
     printf("%9lld  %9.4f  %10.4f  %15.3f  %15.3e  %8.1e", (long long)now->iteration, now->training_loss,
            now->validation_loss, now->error_ratio, norm(l->hypergradient, l->phi_count), solver->residual);
     if (s->statistic != NULL) printf("  %*.3f", (int)strlen(s->statistic_name), s->statistic(l->predictor));

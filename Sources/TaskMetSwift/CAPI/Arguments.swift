@@ -5,7 +5,9 @@ import CTaskMet
 /// More bytes than a process can address: no array of the caller's has them.
 private let addressableBytes = 1 << 47
 
-func requireInteger(_ value: Int64, _ name: String, atLeast minimum: Int64 = 1, atMost maximum: Int64 = .max) throws -> Int {
+func requireInteger(_ value: Int64, _ name: String, atLeast minimum: Int64 = 1, atMost maximum: Int64 = .max) throws
+  -> Int
+{
   guard value >= minimum else { throw TaskMetError.invalidArgument("\(name) must be >= \(minimum), got \(value)") }
   guard value <= maximum else { throw TaskMetError.invalidArgument("\(name) must be <= \(maximum), got \(value)") }
   return Int(value)
@@ -167,7 +169,8 @@ func requireStandardization(
 /// Copies results out: they are computed elsewhere, so that a failure leaves the caller's memory alone.
 func deliver(_ values: Buffer<Double>, to out: UnsafeMutablePointer<Double>, _ name: String) throws {
   if let index = firstNonFinite(values.count, values.base) {
-    throw TaskMetError.numerical("\(name)[\(index)] is \(values[index]); standardise the data or scale the parameters down")
+    throw TaskMetError.numerical(
+      "\(name)[\(index)] is \(values[index]); standardise the data or scale the parameters down")
   }
   out.update(from: values.base, count: values.count)
 }

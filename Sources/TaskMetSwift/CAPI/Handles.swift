@@ -65,7 +65,9 @@ func makeHandle(_ object: SharedObject) throws -> OpaquePointer {
 }
 
 /// The object behind a handle of one kind; `name` is the argument's.
-func resolve<Object: SharedObject>(_ pointer: OpaquePointer?, _ name: String, as: Object.Type = Object.self) throws -> Object {
+func resolve<Object: SharedObject>(_ pointer: OpaquePointer?, _ name: String, as: Object.Type = Object.self) throws
+  -> Object
+{
   guard let pointer else { throw TaskMetError.invalidArgument("\(name) must not be NULL") }
   guard let object = handles.withLock({ [bits = UInt(bitPattern: pointer)] in $0.object(bits) })?.object else {
     throw TaskMetError.invalidArgument("\(name) is not a live handle, got \(pointer)")

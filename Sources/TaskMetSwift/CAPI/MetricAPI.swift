@@ -42,7 +42,9 @@ public func taskmet_metric_create_conditional(
 }
 
 @_cdecl("taskmet_metric_copy") @implementation
-public func taskmet_metric_copy(_ metric: OpaquePointer!, _ copy: UnsafeMutablePointer<OpaquePointer?>!) -> taskmet_status {
+public func taskmet_metric_copy(_ metric: OpaquePointer!, _ copy: UnsafeMutablePointer<OpaquePointer?>!)
+  -> taskmet_status
+{
   call("metric_copy") {
     let object: Metric = try resolve(metric, "metric")
     let out = try requirePointer(copy, "copy")

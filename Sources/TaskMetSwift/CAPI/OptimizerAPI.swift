@@ -59,7 +59,8 @@ public func taskmet_optimizer_reset(_ optimizer: OpaquePointer!) -> taskmet_stat
 }
 
 @_cdecl("taskmet_optimizer_set_learning_rate") @implementation
-public func taskmet_optimizer_set_learning_rate(_ optimizer: OpaquePointer!, _ learning_rate: Double) -> taskmet_status {
+public func taskmet_optimizer_set_learning_rate(_ optimizer: OpaquePointer!, _ learning_rate: Double) -> taskmet_status
+{
   call("optimizer_set_learning_rate") {
     let object: Optimizer = try resolve(optimizer, "optimizer")
     let rate = try requirePositive(learning_rate, "learning_rate")

@@ -26,7 +26,8 @@ func call(_ name: StaticString, _ body: () throws -> Void) -> taskmet_status {
     return error.code.rawValue
   } catch is StopTraining {
     setLastError(
-      "\(name): the task callback returned \(TASKMET_CALLBACK_STOP), TASKMET_CALLBACK_STOP, and there is nothing to stop")
+      "\(name): the task callback returned \(TASKMET_CALLBACK_STOP), TASKMET_CALLBACK_STOP, and there is nothing to stop"
+    )
     return taskmet_status(TASKMET_ERROR_CALLBACK)
   } catch {
     setLastError("\(name): \(error)")
@@ -45,7 +46,8 @@ public func taskmet_last_error() -> UnsafePointer<CChar>! {
   return UnsafePointer(message.assumingMemoryBound(to: CChar.self))
 }
 
-private nonisolated(unsafe) let version = strdup("\(TASKMET_VERSION_MAJOR).\(TASKMET_VERSION_MINOR).\(TASKMET_VERSION_PATCH)")
+private nonisolated(unsafe) let version = strdup(
+  "\(TASKMET_VERSION_MAJOR).\(TASKMET_VERSION_MINOR).\(TASKMET_VERSION_PATCH)")
 
 @_cdecl("taskmet_version") @implementation
 public func taskmet_version() -> UnsafePointer<CChar>! { UnsafePointer(version) }

@@ -32,7 +32,9 @@ private func withTrainer(
 }
 
 @_cdecl("taskmet_trainer_add_task") @implementation
-public func taskmet_trainer_add_task(_ trainer: OpaquePointer!, _ task: OpaquePointer!, _ weight: Double) -> taskmet_status {
+public func taskmet_trainer_add_task(_ trainer: OpaquePointer!, _ task: OpaquePointer!, _ weight: Double)
+  -> taskmet_status
+{
   withTrainer("trainer_add_task", trainer) { object in
     let task: Task = try resolve(task, "task")
     try object.addTask(task, weight: try requirePositive(weight, "weight"))
@@ -55,8 +57,7 @@ public func taskmet_trainer_step(
 ) -> taskmet_status {
   withTrainer("trainer_step", trainer) { object in
     if let record { try structSize(record, minimum: 16, "record") }
-    let made = try object.stepUnlessStopped() ?? object.history.last
-    writeStruct(cRecord(made), to: record)
+    writeStruct(cRecord(try object.step()), to: record)
   }
 }
 
@@ -184,7 +185,8 @@ public func taskmet_trainer_history_get(
 
 @_cdecl("taskmet_trainer_explain") @implementation
 public func taskmet_trainer_explain(
-  _ trainer: OpaquePointer!, _ out: UnsafeMutablePointer<CChar>!, _ capacity: Int64, _ size: UnsafeMutablePointer<Int64>!
+  _ trainer: OpaquePointer!, _ out: UnsafeMutablePointer<CChar>!, _ capacity: Int64,
+  _ size: UnsafeMutablePointer<Int64>!
 ) -> taskmet_status {
   withTrainer("trainer_explain", trainer) { object in
     let capacity = try requireInteger(capacity, "capacity", atLeast: 0)

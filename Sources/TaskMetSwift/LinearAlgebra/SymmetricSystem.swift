@@ -137,7 +137,9 @@ struct SymmetricSystem {
 }
 
 /// The smallest and the largest eigenvalue of a symmetric matrix, which is overwritten.
-func extremeEigenvalues(_ matrix: UnsafeMutablePointer<Double>, order: Int) throws -> (smallest: Double, largest: Double) {
+func extremeEigenvalues(_ matrix: UnsafeMutablePointer<Double>, order: Int) throws -> (
+  smallest: Double, largest: Double
+) {
   let n = Int32(order)
   let values = try Buffer<Double>(count: order)
   let work = try Buffer<Double>(count: 34 * order)

@@ -75,7 +75,8 @@ final class Metric: SharedObject {
     let entryCount = Self.entryCount(structure, outputs, rank)
     network = try hidden.map {
       try DenseNetwork(
-        inputs: inputs, hidden: $0, outputs: entryCount, activation: activation, outputActivation: .identity, bias: true)
+        inputs: inputs, hidden: $0, outputs: entryCount, activation: activation, outputActivation: .identity, bias: true
+      )
     }
     parameterCount = (network?.parameterCount ?? entryCount) + 1
     parameterBuffer = try Buffer(count: parameterCount)
@@ -209,6 +210,21 @@ extension Metric {
     normalizationScale = scale
     version += 1
     normalizationSource = nil
+  }
+
+  /// What m was computed from, where that is still current, as text for files; "" where it is not.
+  var normalizationSourceText: String {
+    guard let source = normalizationSource, source.version == version else { return "" }
+    return "\(source.rows) \(source.fingerprint)"
+  }
+
+  /// Restores m and what it was computed from.
+  func restoreNormalization(scale: Double, sourceText: String) {
+    restoreNormalization(scale: scale)
+    let parts = sourceText.split(separator: " ")
+    if parts.count == 2, let rows = Int(parts[0]), let fingerprint = UInt64(parts[1]) {
+      normalizationSource = NormalizationSource(version: version, rows: rows, fingerprint: fingerprint)
+    }
   }
 
   /// m is a function of phi on these rows, so that a derivative in phi must include it.

@@ -10,7 +10,9 @@ extension Metric {
   }
 
   /// out (phi) = sum_i <C_i, dLambda_i/dphi>.
-  func pullback(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent, into out: UnsafeMutablePointer<Double>) throws {
+  func pullback(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent, into out: UnsafeMutablePointer<Double>)
+    throws
+  {
     // A constant metric doesn't look at its features; any address stands in for them.
     let features = x ?? MatrixView(parameters, rows: rows, columns: 0, stride: 0)
     try MetricWorkers(self, rows: rows).pullback(features, cotangent, into: out)

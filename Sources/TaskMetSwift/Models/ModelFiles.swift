@@ -160,6 +160,7 @@ extension Metric {
     file.add("structure", structure.name)
     file.add("rank", String(rank))
     file.add("normalization", normalization.name)
+    file.add("normalization_source", normalizationSourceText)
     if let network {
       try file.add(network, parameters)
     } else {
@@ -233,7 +234,7 @@ extension Metric {
     } catch let error as TaskMetError {
       throw TaskMetError.format(error.message)
     }
-    restoreNormalization(scale: scale)
     if network != nil { setStandardization(try file.standardization("input_standardization", columns: inputs)) }
+    restoreNormalization(scale: scale, sourceText: try file.string("normalization_source"))
   }
 }

@@ -28,7 +28,9 @@ struct DenseNetwork: Equatable {
   /// The Hessian in the parameters has no second-order term: one layer, piecewise linear.
   var isPiecewiseLinearMap: Bool { layers.count == 1 && layers[0].activation.isPiecewiseLinear }
 
-  init(inputs: Int, hidden: [Int], outputs: Int, activation: Activation, outputActivation: Activation, bias: Bool) throws {
+  init(inputs: Int, hidden: [Int], outputs: Int, activation: Activation, outputActivation: Activation, bias: Bool)
+    throws
+  {
     var layers: [Layer] = []
     var offset = 0
     var width = inputs

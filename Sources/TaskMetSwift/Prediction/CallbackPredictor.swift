@@ -24,7 +24,8 @@ final class CallbackPredictor: Predictor {
   override var hasNoCurvature: Bool { callbacks.hvp == nil }
 
   override func setPenalizesBias(_ value: Bool) throws {
-    throw TaskMetError.unsupported("penalize_bias: the library does not know which parameters of a callback predictor are biases")
+    throw TaskMetError.unsupported(
+      "penalize_bias: the library does not know which parameters of a callback predictor are biases")
   }
 
   override func makeLane(rows: Int) throws -> any PredictorLane { CallbackLane(predictor: self) }

@@ -134,7 +134,8 @@ private struct LinearDesign {
 
   /// matrix (width x width, leading dimension ld) += X' diag(weights) X for a tile.
   private func addGram(
-    rows: Int, _ design: UnsafePointer<Double>, _ weights: UnsafePointer<Double>, to matrix: UnsafeMutablePointer<Double>,
+    rows: Int, _ design: UnsafePointer<Double>, _ weights: UnsafePointer<Double>,
+    to matrix: UnsafeMutablePointer<Double>,
     leading: Int, scratch: UnsafeMutablePointer<Double>
   ) {
     for row in 0..<rows {

@@ -26,7 +26,8 @@ extension MetricisedLoss {
           count: parameterCount, memory: options.memory, maximumIterations: options.maximumIterations,
           gradientTolerance: options.gradientTolerance
         ).minimize(theta) { try self.evaluate($0, gradient: $1) }
-      case .adam: try descend(theta, .adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8), options.learningRate ?? 1e-2, options)
+      case .adam:
+        try descend(theta, .adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8), options.learningRate ?? 1e-2, options)
       case .sgd: try descend(theta, .sgd(momentum: options.momentum), options.learningRate ?? 1e-3, options)
       }
     guard report.value.isFinite, report.gradientNorm.isFinite, firstNonFinite(parameterCount, theta) == nil else {

@@ -140,7 +140,8 @@ extension FactorCache {
     for (index, row) in rows.enumerated() {
       (entries.base + index * width).update(from: table.entries.base + row * width, count: width)
     }
-    factors = workers.lanes[0].normalized(rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)
+    factors = workers.lanes[0].normalized(
+      rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)
     source = (metric.version, dataset.serial, dataset.version)
   }
 }

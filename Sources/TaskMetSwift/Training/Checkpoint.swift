@@ -47,7 +47,8 @@ extension Trainer {
 
   /// Reals of the state, in the file's order: only append.
   private static let numbers: [WritableKeyPath<TrainerState, Double> & Sendable] = [
-    \.bestLoss, \.bestRMSE, \.firstLoss, \.firstRMSE, \.firstTrainingRMSE, \.referenceGradientNorm, \.rateFactor, \.seconds,
+    \.bestLoss, \.bestRMSE, \.firstLoss, \.firstRMSE, \.firstTrainingRMSE, \.referenceGradientNorm, \.rateFactor,
+    \.seconds,
   ]
 
   private var predictorSignature: String {
@@ -126,7 +127,10 @@ extension Trainer {
   private func adopt(
     _ newState: TrainerState, _ newOptions: TrainerOptions, floor: Double, _ normalization: MetricNormalization
   ) throws {
-    let old = (metric: try Metric(copying: metric), theta: try Buffer(copying: predictor.parameters, count: predictor.parameterCount))
+    let old = (
+      metric: try Metric(copying: metric),
+      theta: try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
+    )
     do {
       metric.setFloor(floor)
       try metric.setNormalization(normalization)
@@ -180,7 +184,8 @@ extension Trainer {
     let count = try file.length("verdict.instances")
     let values = try file.tensor("verdict.instances", shape: [count])
     let instances = try values.array.map { value in
-      guard let instance = Int(exactly: value), instance >= 0, instance < max(data.instanceCount, validation?.instanceCount ?? 0)
+      guard let instance = Int(exactly: value), instance >= 0,
+        instance < max(data.instanceCount, validation?.instanceCount ?? 0)
       else { throw TaskMetError.format("the verdict is of instance \(value)") }
       return instance
     }
@@ -200,7 +205,11 @@ extension Trainer {
 
 extension SafeTensors {
   fileprivate mutating func add(_ name: String, _ values: [Double]) throws {
-    try add(name, shape: [values.count], try Buffer(values).base)
+    try values.withUnsafeBufferPointer { buffer in
+      // An empty array has no address, and a vector of no numbers needs none of it.
+      guard let base = buffer.baseAddress else { return }
+      try add(name, shape: [buffer.count], base)
+    }
   }
 
   fileprivate mutating func add(_ name: String, _ model: Model) throws {

@@ -37,7 +37,8 @@ extension Trainer {
     if complaints.isEmpty { return }
     record[.trusted] = 0
     state.untrusted += 1
-    log(.warning, "iteration \(state.iteration): the hypergradient is not trusted: " + complaints.joined(separator: "; "))
+    log(
+      .warning, "iteration \(state.iteration): the hypergradient is not trusted: " + complaints.joined(separator: "; "))
   }
 
   private func enlarge(
@@ -115,7 +116,9 @@ private func lambdas(_ metric: Metric, _ dataset: Dataset, _ rows: [Int]) throws
 }
 
 /// The largest and smallest eigenvalue of one Lambda (which is overwritten).
-private func extremes(_ metric: Metric, _ lambda: UnsafeMutablePointer<Double>) throws -> (smallest: Double, largest: Double) {
+private func extremes(_ metric: Metric, _ lambda: UnsafeMutablePointer<Double>) throws -> (
+  smallest: Double, largest: Double
+) {
   let n = metric.outputs
   if metric.structure == .lowrank || metric.structure == .full { return try extremeEigenvalues(lambda, order: n) }
   let diagonal = (0..<n).map { lambda[$0 * (n + 1)] }

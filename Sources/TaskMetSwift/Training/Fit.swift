@@ -24,31 +24,38 @@ extension Trainer {
     return .none
   }
 
-  /// One iteration for a caller who counts them; nil where a stop prevented it or undid it.
-  func stepUnlessStopped() throws -> Record? {
-    if stopRequested() { return nil }
+  /// One iteration, preceded by the warm-up where that has not been done, for a caller who counts them; returns the last
+  /// whole record, which a stop may have made an earlier one.
+  func step() throws -> Record? {
+    pendingStop = nil
+    defer { pendingStop = nil }
+    // A failure in the iteration undoes the warm-up of the same call.
+    let before = (state: state, history: history.count)
     do {
-      let record = try step()
-      pendingStop = nil
-      return record
+      if state == nil, !stopRequested() { _ = try advance() }
+      if pendingStop == nil, !stopRequested() { _ = try advance() }
     } catch let stop as StopTraining {
       log(.info, "stopped: \(stop.reason)")
-      return nil
+    } catch {
+      state = before.state
+      history.removeLast(history.count - before.history)
+      throw error
     }
+    return history.last
   }
 
   func fit() throws -> FitReport {
     pendingStop = nil
+    defer { pendingStop = nil }
     var reason = reasonToStop
     while reason == .none {
       do {
-        _ = try step()
+        _ = try advance()
         reason = pendingStop ?? reasonToStop
       } catch let stop as StopTraining {
         reason = stop.reason
       }
     }
-    pendingStop = nil
     return report(reason)
   }
 

@@ -56,8 +56,9 @@ struct HypergradientStep {
       }
     result.maximumIterations = options.integer(.solverIterations) * state.solverFactor
     result.tolerance = options.real(.solverTolerance)
-    // A dense factorisation for a linear predictor needs no damping to converge.
-    result.ridge = result.solver == .dense && predictor.isLinear && options.chose(.solver, "auto") ? 0 : options.real(.solverRidge)
+    // The Hessian of a linear predictor is exact and semidefinite: damping would only bias the hypergradient.
+    let undamped = result.solver == .dense && options.chose(.solver, "auto")
+    result.ridge = undamped ? 0 : options.real(.solverRidge)
     result.normalRidge = options.real(.solverNormalRidge)
     return result
   }
@@ -123,7 +124,8 @@ struct HypergradientStep {
     guard system.count > 1, outer > 1 else { return nil }
     let systemOrder = random.permutation(of: system.count)
     // One set of instances is split once, so that a half's task and its system see the same.
-    let outerOrder = outerData === dataset && system == state.verdict.instances ? systemOrder : random.permutation(of: outer)
+    let outerOrder =
+      outerData === dataset && system == state.verdict.instances ? systemOrder : random.permutation(of: outer)
     var halves: [Buffer<Double>] = []
     for half in 0..<2 {
       func part(_ order: [Int]) -> [Int] {

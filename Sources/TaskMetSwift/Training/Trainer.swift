@@ -70,7 +70,7 @@ final class Trainer: SharedObject {
   }
 
   func setOption(_ descriptor: OptionDescriptor, _ value: OptionValue) throws {
-    if state != nil, descriptor.fixedAfterStart, options[descriptor.key] != value {
+    if state != nil, descriptor.fixedAfterStart {
       throw TaskMetError.state("\(descriptor.name) must be set before the first step")
     }
     if descriptor.key == .penalizeBias {
@@ -100,21 +100,20 @@ final class Trainer: SharedObject {
 // MARK: - One iteration
 
 extension Trainer {
-  /// An outer iteration, preceded by the warm-up where that has not been done; returns the new record. On any error, a stop
+  /// The warm-up where that has not been done, else an outer iteration; returns the new record. On any error, a stop
   /// included, the trainer is as it was before.
-  func step() throws -> Record {
+  func advance() throws -> Record {
     let before = (state: state, history: history.count)
     do {
       try prepare()
-      if state == nil { try finish(try warmUp()) }
-      return try finish(try iterate())
+      let (newState, record) = state == nil ? try warmUp() : try iterate()
+      state = newState
+      history.append(record)
+      if let progress = callbacks.progress, try !progress(record) { pendingStop = .progress }
+      return record
     } catch {
-      // A warm-up that was finished before a stop stays: it is a whole iteration.
-      let stopped = error is StopTraining && before.state == nil && state != nil && history.count == 1
-      if !stopped {
-        state = before.state
-        history.removeLast(history.count - before.history)
-      }
+      state = before.state
+      history.removeLast(history.count - before.history)
       if let state { try? restore(state.model) }
       throw error
     }
@@ -189,17 +188,6 @@ extension Trainer {
     return (next, record)
   }
 
-  /// Makes a state and its record the present ones, and tells the user.
-  @discardableResult
-  private func finish(_ result: (state: TrainerState, record: Record)) throws -> Record {
-    state = result.state
-    history.append(result.record)
-    if let progress = callbacks.progress, try !progress(result.record) {
-      pendingStop = .progress
-    }
-    return result.record
-  }
-
   private func hypergradient(
     _ state: TrainerState, _ random: inout RandomGenerator, _ record: inout Record
   ) throws -> HypergradientResult {
@@ -233,7 +221,7 @@ extension Trainer {
       record[.metricRate] = options.real(.metricRate) * next.rateFactor
       do {
         next.random = random
-        try advance(&next, from: state, step, &record)
+        try take(step, from: state, to: &next, &record)
         next.rollbacks += undone.all
         next.rejections += undone.rejected
         record[.rollbacks] = Double(undone.all)
@@ -249,7 +237,9 @@ extension Trainer {
         if step == nil || undone.all > max(options.integer(.maxRollbacks), options.integer(.maxRejections)) {
           throw stalled(error)
         }
-        if error.code == .numerical, undone.all - undone.rejected > options.integer(.maxRollbacks) { throw stalled(error) }
+        if error.code == .numerical, undone.all - undone.rejected > options.integer(.maxRollbacks) {
+          throw stalled(error)
+        }
         next = state
         next.rateFactor = state.rateFactor * power(0.5, Double(undone.all))
         log(.warning, "iteration \(state.iteration + 1) undone, metric_rate halved: \(error.message)")
@@ -263,8 +253,8 @@ extension Trainer {
   }
 
   /// One proposal: phi, then theta, then the verdict.
-  private func advance(
-    _ next: inout TrainerState, from state: TrainerState, _ step: HypergradientResult?, _ record: inout Record
+  private func take(
+    _ step: HypergradientResult?, from state: TrainerState, to next: inout TrainerState, _ record: inout Record
   ) throws {
     if let step {
       let phi = try Buffer(copying: state.model.phi.base, count: state.model.phi.count)
@@ -274,7 +264,9 @@ extension Trainer {
       try optimizer.step(gradient: step.gradient.base, parameters: phi.base)
       next.metricOptimizer = try optimizer.state()
       metric.setParameters(phi.base)
-      guard metric.epsilon.isFinite else { throw TaskMetError.numerical("eps of the metric would be \(metric.epsilon)") }
+      guard metric.epsilon.isFinite else {
+        throw TaskMetError.numerical("eps of the metric would be \(metric.epsilon)")
+      }
       try updateNormalization()
     }
     let theta = try Buffer(copying: state.model.theta.base, count: state.model.theta.count)
@@ -282,7 +274,8 @@ extension Trainer {
       theta, steps: options.integer(.innerIterations) * state.innerFactor, &next.innerOptimizer, &next.random, &record)
     let (verdict, model) = try judge(theta, &next.random, &record)
     guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, smallestError)) else {
-      throw TaskMetError.numerical("the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
+      throw TaskMetError.numerical(
+        "the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
     }
     next.verdict = verdict
     next.model = model

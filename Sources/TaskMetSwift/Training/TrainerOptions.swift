@@ -49,7 +49,8 @@ private let greatest = Double.greatestFiniteMagnitude
 private let positive = Double.leastNonzeroMagnitude...greatest
 
 private func integer(
-  _ key: OptionKey, _ name: StaticString, _ value: Int, _ range: ClosedRange<Int>, paper: Int? = nil, _ help: StaticString
+  _ key: OptionKey, _ name: StaticString, _ value: Int, _ range: ClosedRange<Int>, paper: Int? = nil,
+  _ help: StaticString
 ) -> OptionDescriptor {
   OptionDescriptor(
     key: key, name: name, domain: .integer(default: value, range), paper: paper.map { .integer($0) },
@@ -71,54 +72,101 @@ private func choice(
   _ help: StaticString
 ) -> OptionDescriptor {
   OptionDescriptor(
-    key: key, name: name, domain: .choice(choices), paper: paper.map { .choice($0) }, fixedAfterStart: fixed, help: help)
+    key: key, name: name, domain: .choice(choices), paper: paper.map { .choice($0) }, fixedAfterStart: fixed, help: help
+  )
 }
 
 /// All options, in the order in which they are listed.
 let trainerOptions: [OptionDescriptor] = [
-  choice(.preset, "preset", ["default", "paper"], "a group of options set at once: this library's defaults, or the paper's recipe"),
+  choice(
+    .preset, "preset", ["default", "paper"],
+    "a group of options set at once: this library's defaults, or the paper's recipe"),
   choice(.method, "method", ["taskmet", "two_stage"], "learn the metric from the task, or train the predictor alone"),
   integer(.outerIterations, "outer_iterations", 200, 0...most, paper: 1000, "updates of the metric until fit ends"),
-  integer(.innerIterations, "inner_iterations", 100, 0...most, "inner steps between two updates of the metric, at most (not for exact)"),
-  integer(.warmupIterations, "warmup_iterations", 500, 0...most, "inner steps under the initial metric before the first update"),
-  choice(.innerSolver, "inner_solver", ["auto", "adam", "sgd", "lbfgs", "exact"], paper: 1, "how the predictor is fitted; auto: exact for a linear predictor, else adam"),
+  integer(
+    .innerIterations, "inner_iterations", 100, 0...most,
+    "inner steps between two updates of the metric, at most (not for exact)"),
+  integer(
+    .warmupIterations, "warmup_iterations", 500, 0...most,
+    "inner steps under the initial metric before the first update"),
+  choice(
+    .innerSolver, "inner_solver", ["auto", "adam", "sgd", "lbfgs", "exact"], paper: 1,
+    "how the predictor is fitted; auto: exact for a linear predictor, else adam"),
   real(.innerRate, "inner_rate", 0.01, positive, "learning rate of the predictor, adam and sgd; > 0"),
   real(.innerMomentum, "inner_momentum", 0, 0...1.0.nextDown, "momentum of sgd; below 1"),
-  real(.innerTolerance, "inner_tolerance", 1e-6, 0...greatest, paper: 1e-3, "inner steps end at this norm of the prediction loss's gradient"),
-  real(.innerClip, "inner_clip", 0, 0...greatest, paper: 1, "a longer inner gradient is scaled to this norm, adam and sgd; 0: never"),
+  real(
+    .innerTolerance, "inner_tolerance", 1e-6, 0...greatest, paper: 1e-3,
+    "inner steps end at this norm of the prediction loss's gradient"),
+  real(
+    .innerClip, "inner_clip", 0, 0...greatest, paper: 1,
+    "a longer inner gradient is scaled to this norm, adam and sgd; 0: never"),
   integer(.innerBatch, "inner_batch", 0, 0...most, paper: 10, "instances of an inner step, adam and sgd; 0: all"),
   integer(.lbfgsMemory, "lbfgs_memory", 10, 1...1000, "correction pairs of lbfgs"),
   real(.rho, "rho", 0, 0...greatest, "regularisation (rho/2)|theta|^2 of the predictor"),
   integer(.penalizeBias, "penalize_bias", 1, 0...1, "whether rho counts biases; starts as the predictor says"),
   integer(.outerBatch, "outer_batch", 0, 0...most, "instances that the task judges in an iteration; 0: all"),
   choice(.outerData, "outer_data", ["training", "validation"], "the data that the task's gradient comes from"),
-  choice(.taskCombination, "task_combination", ["weighted_sum", "worst_case"], "several tasks: the sum of weight times loss, or the largest of them"),
-  choice(.solver, "solver", ["auto", "cg", "normal_cg", "minres", "neumann", "dense", "gauss_newton_cg", "identity"], paper: 2, "solver of the hypergradient's linear system; auto: dense for a linear predictor, else cg"),
+  choice(
+    .taskCombination, "task_combination", ["weighted_sum", "worst_case"],
+    "several tasks: the sum of weight times loss, or the largest of them"),
+  choice(
+    .solver, "solver", ["auto", "cg", "normal_cg", "minres", "neumann", "dense", "gauss_newton_cg", "identity"],
+    paper: 2, "solver of the hypergradient's linear system; auto: dense for a linear predictor, else cg"),
   integer(.solverIterations, "solver_iterations", 100, 1...most, paper: 5, "iterations of that solver, at most"),
   real(.solverTolerance, "solver_tolerance", 1e-4, 0...greatest, paper: 0, "relative residual at which it ends"),
-  real(.solverRidge, "solver_ridge", 1e-3, 0...greatest, paper: 0, "damping: ridge times the identity is added to the Hessian"),
-  real(.solverNormalRidge, "solver_normal_ridge", 0, 0...greatest, paper: 1e-5, "what normal_cg adds to the squared matrix"),
+  real(
+    .solverRidge, "solver_ridge", 1e-3, 0...greatest, paper: 0,
+    "damping: ridge times the identity is added to the Hessian (with solver auto not for a linear predictor)"),
+  real(
+    .solverNormalRidge, "solver_normal_ridge", 0, 0...greatest, paper: 1e-5, "what normal_cg adds to the squared matrix"
+  ),
   integer(.solverWarmStart, "solver_warm_start", 1, 0...1, paper: 0, "start from the solution of the iteration before"),
-  integer(.hypergradientBatch, "hypergradient_batch", 0, 0...most, paper: 10, "instances in the Hessian and the cross term; 0: all; the outer batch's own if the sizes are equal"),
+  integer(
+    .hypergradientBatch, "hypergradient_batch", 0, 0...most, paper: 10,
+    "instances in the Hessian and the cross term; 0: all; the outer batch's own if the sizes are equal"),
   choice(.metricOptimizer, "metric_optimizer", ["adam", "sgd"], "optimiser of the metric"),
   real(.metricRate, "metric_rate", 0.01, positive, paper: 1e-3, "learning rate of the metric; > 0"),
   real(.metricClip, "metric_clip", 0, 0...greatest, "a longer hypergradient is scaled to this norm; 0: never"),
-  real(.metricFloor, "metric_floor", 0.01, 0...greatest, paper: 0, fixed: true, "smallest eigenvalue of L L' + eps I, where the metric's own setter was not called"),
-  choice(.normalization, "normalization", ["auto", "none", "frobenius", "trace", "batch_trace"], paper: 1, fixed: true, "of the metric; auto: batch_trace where the metric's own setter was not called"),
+  real(
+    .metricFloor, "metric_floor", 0.01, 0...greatest, paper: 0, fixed: true,
+    "smallest eigenvalue of L L' + eps I, where the metric's own setter was not called"),
+  choice(
+    .normalization, "normalization", ["auto", "none", "frobenius", "trace", "batch_trace"], paper: 1, fixed: true,
+    "of the metric; auto: batch_trace where the metric's own setter was not called"),
   real(.metricL1, "metric_l1", 0, 0...greatest, "weight of the mean sum of |Lambda_jk| in the outer objective"),
-  real(.metricIdentity, "metric_identity", 0, 0...greatest, "weight of the mean of |Lambda - I|^2 in the outer objective"),
-  integer(.metricCacheBytes, "metric_cache_bytes", Workspace.defaultMetricCacheBytes, 0...most, "memory for the metric's factors of all rows; beyond it they are evaluated again"),
-  integer(.validationInterval, "validation_interval", 1, 1...most, paper: 10, "iterations between evaluations on the validation data"),
+  real(
+    .metricIdentity, "metric_identity", 0, 0...greatest, "weight of the mean of |Lambda - I|^2 in the outer objective"),
+  integer(
+    .metricCacheBytes, "metric_cache_bytes", Workspace.defaultMetricCacheBytes, 0...most,
+    "memory for the metric's factors of all rows; beyond it they are evaluated again"),
+  integer(
+    .validationInterval, "validation_interval", 1, 1...most, paper: 10,
+    "iterations between evaluations on the validation data"),
   integer(.patience, "patience", 100, 0...most, "iterations without a better model until fit ends; 0: no limit"),
-  real(.maxPredictionLossRatio, "max_prediction_loss_ratio", 0, 0...greatest, "the best model's root mean squared error may be this many times the two-stage model's; 0: any"),
-  integer(.maxRollbacks, "max_rollbacks", 10, 0...1000, "steps in a row that are undone, each with half the rate, until fit ends"),
-  integer(.maxRejections, "max_rejections", 10, 0...1000, "the same for steps that the task rejects, until that is an error"),
-  real(.explosionFactor, "explosion_factor", 1000, 1.0.nextUp...greatest, "a step is undone whose error is this many times the two-stage model's"),
-  integer(.agreementInterval, "agreement_interval", 0, 0...most, "iterations between measurements of the hypergradient's agreement between two halves of its data; 0: never"),
-  integer(.adapt, "adapt", 1, 0...1, paper: 0, "whether an untrusted hypergradient enlarges batch, inner steps or solver iterations"),
-  real(.trustResidual, "trust_residual", 0.1, 0...greatest, "a hypergradient is trusted up to this residual of its linear system"),
+  real(
+    .maxPredictionLossRatio, "max_prediction_loss_ratio", 0, 0...greatest,
+    "the best model's root mean squared error may be this many times the two-stage model's; 0: any"),
+  integer(
+    .maxRollbacks, "max_rollbacks", 10, 0...1000,
+    "steps in a row that are undone, each with half the rate, until fit ends"),
+  integer(
+    .maxRejections, "max_rejections", 10, 0...1000, "the same for steps that the task rejects, until that is an error"),
+  real(
+    .explosionFactor, "explosion_factor", 1000, 1.0.nextUp...greatest,
+    "a step is undone whose error is this many times the two-stage model's"),
+  integer(
+    .agreementInterval, "agreement_interval", 0, 0...most,
+    "iterations between measurements of the hypergradient's agreement between two halves of its data; 0: never"),
+  integer(
+    .adapt, "adapt", 1, 0...1, paper: 0,
+    "whether an untrusted hypergradient enlarges batch, inner steps or solver iterations"),
+  real(
+    .trustResidual, "trust_residual", 0.1, 0...greatest,
+    "a hypergradient is trusted up to this residual of its linear system"),
   real(.trustAgreement, "trust_agreement", 0.5, -1...1, "and down to this agreement, where it is measured"),
-  real(.trustGradient, "trust_gradient", 0.1, 0...greatest, "and up to this norm of the inner gradient, relative to that before the warm-up"),
+  real(
+    .trustGradient, "trust_gradient", 0.1, 0...greatest,
+    "and up to this norm of the inner gradient, relative to that before the warm-up"),
   integer(.threads, "threads", 1, 1...256, "the library's own threads; the results have the same bits for any number"),
   integer(.seed, "seed", 0, 0...most, "of the batches"),
 ]
@@ -154,7 +202,9 @@ struct TrainerOptions: Equatable {
 
   /// The name of the choice.
   func choice(_ key: OptionKey) -> StaticString {
-    guard case .choice(let index) = self[key], case .choice(let choices) = Self.descriptor(key).domain else { return "" }
+    guard case .choice(let index) = self[key], case .choice(let choices) = Self.descriptor(key).domain else {
+      return ""
+    }
     return choices[index]
   }
 

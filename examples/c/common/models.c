@@ -10,6 +10,13 @@ taskmet_predictor *new_linear_predictor(const table *training)
     return predictor;
 }
 
+taskmet_metric *new_identity(int64_t outputs)
+{
+    taskmet_metric *identity;
+    CHECK(taskmet_metric_create_constant(outputs, TASKMET_STRUCTURE_SCALAR, 1, 0, &identity));
+    return identity;
+}
+
 kept_model kept_under(double cap)
 {
     kept_model kept = {cap, -1, INFINITY, INFINITY, NULL, NULL};

@@ -1,4 +1,4 @@
-/* The predictor that the larger examples train, and how they choose among the iterates of a training. */
+/* The models that the larger examples begin with, and how they choose among the iterates of a training. */
 #ifndef EXAMPLES_MODELS_H
 #define EXAMPLES_MODELS_H
 
@@ -7,6 +7,9 @@
 /* A linear predictor for a table's rows, at zero. Its intercept is not penalised: that would pull the two-stage predictor
  * to zero and flatter whatever follows. */
 taskmet_predictor *new_linear_predictor(const table *training);
+
+/* The metric of two-stage learning: the identity, constant. */
+taskmet_metric *new_identity(int64_t outputs);
 
 /* What is measured in one iteration. */
 typedef struct iterate {

@@ -49,9 +49,9 @@ static double temperature_at(weather *w, int64_t day, int64_t hour, generator *r
 /* Load                                                                                                              */
 
 typedef struct demand {
-    double building;  /* the temperature that buildings have taken on, in F */
-    double economy;   /* a slow drift, relative */
-    double surprise;  /* the noise of this hour, in its own unit: a correlated series of mean 0 */
+    double building; /* the temperature that buildings have taken on, in F */
+    double economy;  /* a slow drift, relative */
+    double surprise; /* the noise of this hour, in its own unit: a correlated series of mean 0 */
 } demand;
 
 /* 10^5 MW on a working day without heating or cooling. */
@@ -73,19 +73,19 @@ static double load_at(demand *d, double temperature, int64_t day, int64_t hour, 
     d->building = memory * d->building + (1 - memory) * temperature;
     double heat = bent(d->building - 66, 2), cold = bent(52 - d->building, 3);
 
-    /* Cubing a normal's tail on one side makes the surprises lean upwards: an air conditioner more is switched on than off. */
+    /* The series leans upwards: large shocks are larger that way. */
     double shock = normal(random);
     d->surprise = 0.93 * d->surprise + 0.3 * shock + (shock > 1.5 ? 0.25 * (shock - 1.5) : 0) - 0.01;
-    d->economy = 0.9995 * d->economy + 0.0004 * normal(random);
+    d->economy = 0.9995 * d->economy + 0.0002 * normal(random);
 
-    double spread = 0.018 + 0.0055 * heat + 0.0009 * cold;
-    return pattern(day, hour) * (1 + 0.006 * years + d->economy) + awake * (0.036 * heat + 0.0105 * cold) +
+    double spread = 0.02 + 0.005 * heat + 0.001 * cold;
+    return pattern(day, hour) * (1 + 0.002 * years + d->economy) + awake * (0.036 * heat + 0.0105 * cold) +
            spread * d->surprise;
 }
 
 void synthetic_load_write(FILE *file, uint64_t seed)
 {
-    const int64_t first_day = days_from_date(2017, 1, 1), end_day = days_from_date(2020, 1, 1);
+    const int64_t first_day = days_from_date(2016, 1, 1), end_day = days_from_date(2020, 1, 1);
     generator random = {seed};
     weather w = {0, 0, 1, 0};
     demand d = {30, 0, 0};

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /*
- * Writes three years (2017 to 2019) in the format that load_data.h describes: every hour once, by the unix time of its
+ * Writes four years (2016 to 2019) in the format that load_data.h describes: every hour once, by the unix time of its
  * beginning, so that New York's clocks skip one hour each March and show one twice each November.
  *
  * The weather is a yearly and a daily wave with fronts that pass in some days. The load has the pattern of the day and of the

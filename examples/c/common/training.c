@@ -3,17 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void print_message(void *user, taskmet_log_level level, const char *message)
-{
-    (void)user;
-    if (level >= TASKMET_LOG_WARNING) fprintf(stderr, "taskmet: %s\n", message);
-}
-
 taskmet_trainer *new_trainer(const problem *p, const taskmet_predictor *predictor, const taskmet_metric *metric)
 {
     taskmet_trainer *trainer;
     CHECK(taskmet_trainer_create(predictor, metric, p->training.dataset, &trainer));
-    CHECK(taskmet_trainer_set_log(trainer, print_message, NULL));
     CHECK(taskmet_trainer_set_validation(trainer, p->validation.dataset));
     CHECK(taskmet_trainer_add_task(trainer, p->task, 1));
     return trainer;

@@ -4,7 +4,7 @@
 
 #include "problem.h"
 
-/* A trainer for a problem: with its training and validation data and its task. The library's messages go to stderr. */
+/* A trainer for a problem: with its training and validation data and its task. */
 taskmet_trainer *new_trainer(const problem *p, const taskmet_predictor *predictor, const taskmet_metric *metric);
 
 /* Training's options, by name; the program ends where the library refuses one. */
