@@ -127,7 +127,7 @@ enum {
     TASKMET_SOLVER_NORMAL_CG = 1,       /* conjugate gradients on the normal equations (the paper's) */
     TASKMET_SOLVER_MINRES = 2,          /* for indefinite H */
     TASKMET_SOLVER_NEUMANN = 3,         /* v <- v + step (g - A v) */
-    TASKMET_SOLVER_DENSE = 4,           /* LAPACK: Cholesky, Bunch-Kaufman where A is indefinite */
+    TASKMET_SOLVER_DENSE = 4,           /* LAPACK: Cholesky, Bunch-Kaufman where A is indefinite; up to 20000 unknowns */
     TASKMET_SOLVER_GAUSS_NEWTON_CG = 5, /* conjugate gradients with the Gauss-Newton matrix in place of H */
     TASKMET_SOLVER_IDENTITY = 6         /* v = g */
 };
@@ -209,7 +209,9 @@ taskmet_status taskmet_dataset_shape(const taskmet_dataset *dataset, int64_t *ro
 typedef struct taskmet_workspace taskmet_workspace;
 
 /* A workspace for the functions that take one; they accept NULL, and then allocate for the call and use one thread.
- *   threads             of the library itself, 1..256; the results have the same bits for any number
+ *   threads             of the library itself, 1..256; the results have the same bits for any number. More than 8 do no more,
+ *                       and few rows (under 400) are not split. Where OpenBLAS has threads of its own, give it one
+ *                       (OPENBLAS_NUM_THREADS=1) before using several here: the two get in each other's way
  *   metric_cache_bytes  while phi is fixed, the metric's factors of all rows are kept if they fit in this much memory, else
  *                       evaluated again block by block (same bits). 0: 256 MiB
  * One call at a time may use a workspace (else BUSY). It keeps the predictor and the metric that it was last used with, but no
@@ -248,7 +250,8 @@ typedef struct taskmet_predictor_callbacks {
     int32_t (*jvp)(void *user, int64_t rows, const double *x, int64_t x_stride, const double *theta, const double *w,
                    double *out);
     /* out (parameter_count) = sum_i sum_k c_ik (d2 f_k(x_i) / dtheta2) w: the derivative of vjp along w at fixed c.
-     * May be NULL: the Hessian is then replaced by the Gauss-Newton matrix everywhere. */
+     * May be NULL: the Hessian is then replaced by the Gauss-Newton matrix everywhere, hypergradients included, which is
+     * exact only where f is linear in theta or the residuals are zero: a hypergradient check then says WRONG. */
     int32_t (*hvp)(void *user, int64_t rows, const double *x, int64_t x_stride, const double *theta, const double *c,
                    const double *w, double *out);
 } taskmet_predictor_callbacks;
@@ -435,7 +438,8 @@ typedef struct taskmet_inner_report {
 } taskmet_inner_report;
 
 /* Moves the predictor's theta towards theta*(phi) on the whole dataset, from where it is (EXACT does not depend on it).
- * options may be NULL for the defaults, workspace and report may be NULL. theta changes only on success; not
+ * options may be NULL for the defaults, workspace and report may be NULL. ADAM and SGD begin without moments at each call
+ * (taskmet_optimizer_* keeps them). theta changes only on success; not
  * having converged within max_iterations is success. EXACT with a predictor that is not linear: UNSUPPORTED. A rank-deficient
  * design with rho = 0 gets its least-norm solution. */
 taskmet_status taskmet_loss_minimize(taskmet_predictor *predictor, const taskmet_metric *metric,
@@ -450,7 +454,8 @@ typedef struct taskmet_solver_options {
     size_t struct_size;
     taskmet_solver solver; /* default TASKMET_SOLVER_CG */
     int32_t reserved;      /* 0 */
-    int64_t max_iterations; /* 0: 100 (neumann: 1000); one of normal_cg or minres counts as one */
+    int64_t max_iterations; /* 0: 100 (neumann: 1000); one of normal_cg takes two products with A, the others one; cg and the
+                               minres that it goes on with share the limit */
     double tolerance;      /* stop at |g - A v| / |g| <= this, A = H + ridge I; >= 0; default 1e-8 */
     double ridge;          /* >= 0; default 0 */
     double normal_ridge;   /* normal_cg solves (A A + normal_ridge I) v = A g; >= 0; default 0. With it, the residual stays
@@ -464,7 +469,7 @@ typedef struct taskmet_solver_report {
     size_t struct_size;
     double residual;            /* |g - A v| / |g|, computed from v, A = H + ridge I, whatever the solver (0 where g = 0) */
     int64_t iterations;
-    int64_t operator_products;  /* products with H (or G) */
+    int64_t operator_products;  /* products with H (or G), but for those that dense builds its matrix from */
     int32_t converged;          /* 1: residual <= tolerance (gauss_newton_cg: of its own system, G + ridge I) */
     int32_t negative_curvature; /* 1: A was found to be indefinite */
     taskmet_solver solver;      /* the one that finished: MINRES where CG met negative curvature */

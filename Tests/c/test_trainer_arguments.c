@@ -313,19 +313,6 @@ static const char *const defaults =
     "preset=default method=taskmet inner_solver=auto metric_optimizer=adam solver=auto normalization=auto "
     "outer_data=training task_combination=weighted_sum";
 
-/* Whether the trainer's option has this value. */
-static int has_value(const taskmet_trainer *trainer, const char *name, const char *value) {
-    const taskmet_option_type type = option_type(name);
-    int64_t integer = -7;
-    double real = -7;
-    const char *text = NULL;
-    if (type == TASKMET_OPTION_INT)
-        return CHECK_OK(taskmet_trainer_get_int(trainer, name, &integer)) && integer == strtoll(value, NULL, 10);
-    if (type == TASKMET_OPTION_DOUBLE)
-        return CHECK_OK(taskmet_trainer_get_double(trainer, name, &real)) && real == strtod(value, NULL);
-    return CHECK_OK(taskmet_trainer_get_string(trainer, name, &text)) && strcmp(text, value) == 0;
-}
-
 #define CHECK_VALUE(trainer, name, value) \
     check_that(has_value(trainer, name, value), __FILE__, __LINE__, "the option %s is not %s", name, value)
 

@@ -205,6 +205,19 @@ static inline void configure(taskmet_trainer *trainer, const char *options) {
     while (next_setting(&options, word, &value)) NEED(set_option(trainer, word, value));
 }
 
+/* Whether the trainer's option has this value. */
+static inline int has_value(const taskmet_trainer *trainer, const char *name, const char *value) {
+    const taskmet_option_type type = option_type(name);
+    int64_t integer = -7;
+    double real = -7;
+    const char *text = NULL;
+    if (type == TASKMET_OPTION_INT)
+        return CHECK_OK(taskmet_trainer_get_int(trainer, name, &integer)) && integer == strtoll(value, NULL, 10);
+    if (type == TASKMET_OPTION_DOUBLE)
+        return CHECK_OK(taskmet_trainer_get_double(trainer, name, &real)) && real == strtod(value, NULL);
+    return CHECK_OK(taskmet_trainer_get_string(trainer, name, &text)) && strcmp(text, value) == 0;
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* A trainer with everything it needs                                                                               */
 

@@ -144,8 +144,8 @@ static void print_trade_off(const problem *p, const taskmet_predictor *two_stage
         schedule_print("two-stage + hourly shift", caps[c], schedule_shift(p, two_stage, caps[c]), base);
     for (int c = 0; c < CAPS; c++) schedule_print("decision-focused", caps[c], focused[c], base);
     for (int c = 0; c < CAPS; c++) schedule_print_kept(p, &kept[c], base);
-    puts("(cap: what the validation error may at most be, over two-stage's. Of the models within it each line shows the one\n"
-         "with the lowest validation cost; nothing was chosen by the test days.)");
+    puts("(cap: what the validation error may at most be, over two-stage's. Of the models within it each line shows the\n"
+         "one with the lowest validation cost; nothing was chosen by the test days.)");
 }
 
 /* The iteration of the trainer's best model: the last one whose record says so. */
@@ -219,13 +219,13 @@ static const command grid_scheduling = {
     "                  PJM's, as published with Donti, Amos and Kolter (2017), will do: power_sched/ in\n"
     "                  https://github.com/locuslab/e2e-model-learning\n"
     "  --cap C         choose among models whose validation error is at most C times two-stage's (default: 1.05)\n"
-    "  --iterations N  updates of the metric (default: 150)\n"
+    "  --iterations N  updates of the metric (default: 120)\n"
     "  --seed S        of the metric's network and of generated data (default: 1)\n"
     "  --generate PATH writes the generated data to a file, and ends\n"};
 
 int main(int argc, char **argv)
 {
-    settings s = {NULL, 1.05, 150, 1};
+    settings s = {NULL, 1.05, 120, 1};
     const char *target = NULL;
 
     for (int k = 1; k < argc; k++) {

@@ -1,5 +1,6 @@
 /*
- * libtaskmet from C++17: handles that free themselves, statuses that become exceptions, and a lambda for a task, which may throw.
+ * libtaskmet from C++17: handles that free themselves, statuses that become exceptions, and a task that is any function
+ * object, and may throw.
  *
  * The problem: an airport has one runway. A small network forecasts the wind, two numbers, but a landing only feels the part
  * that blows across the runway. The library is never told which direction that is; it learns a 2 x 2 metric from the cost of
@@ -65,7 +66,8 @@ using Metric = std::unique_ptr<taskmet_metric, Destroyer<taskmet_metric_destroy>
 using Task = std::unique_ptr<taskmet_task, Destroyer<taskmet_task_destroy>>;
 using TrainerHandle = std::unique_ptr<taskmet_trainer, Destroyer<taskmet_trainer_destroy>>;
 
-/// make<Predictor>(taskmet_predictor_create_linear, inputs, outputs, bias): every _create and _copy hands its handle out last.
+/// make<Predictor>(taskmet_predictor_create_linear, inputs, outputs, bias): every _create and _copy hands its handle out
+/// last.
 template <class Owner, class Create, class... Arguments> Owner make(Create create, Arguments... arguments) {
     typename Owner::pointer handle = nullptr;
     check(create(arguments..., &handle));
@@ -160,10 +162,7 @@ namespace {
 constexpr double pi = 3.14159265358979323846;
 constexpr double runway_heading = 30; // degrees, clockwise from north
 
-/// The part of a wind (east, north) that blows across the runway, per unit of each.
-const double across[2] = {std::cos(runway_heading *pi / 180), -std::sin(runway_heading *pi / 180)};
-
-/// Days of wind, in knots, over the time of the day and the pressure (both from -1 to 1): more than three hidden units can follow.
+/// Winds, in knots, over the time of the day and the pressure (both from -1 to 1): more than three hidden units can follow.
 taskmet::Dataset make_winds(unsigned seed, int64_t rows) {
     std::mt19937_64 bits(seed);
     auto uniform = [&] { return 2 * static_cast<double>(bits() >> 11) / 9007199254740992.0 - 1; }; // the same everywhere
@@ -178,17 +177,22 @@ taskmet::Dataset make_winds(unsigned seed, int64_t rows) {
                                            y.data(), int64_t{2});
 }
 
-/// The mean square of the error across the runway. Along it the wind is no matter.
-double cost_of_landings(const taskmet_task_batch &batch, double *gradient) {
-    double sum = 0, rows = static_cast<double>(batch.rows);
-    for (int64_t i = 0; i < batch.rows; i++) {
-        const double *forecast = batch.predictions + 2 * i, *wind = batch.targets + 2 * i;
-        double error = across[0] * (forecast[0] - wind[0]) + across[1] * (forecast[1] - wind[1]);
-        sum += error * error;
-        if (gradient == nullptr) continue;
-        for (int64_t k = 0; k < 2; k++) gradient[2 * i + k] = 2 * error * across[k] / rows;
-    }
-    return sum / rows;
+/// The mean square of the error across a runway. Along it the wind is no matter.
+taskmet::Task make_landing_task(double heading) {
+    // the part of a wind (east, north) that blows across
+    const double east = std::cos(heading * pi / 180), north = -std::sin(heading * pi / 180);
+    return taskmet::make_task([east, north](const taskmet_task_batch &batch, double *gradient) {
+        double sum = 0, rows = static_cast<double>(batch.rows);
+        for (int64_t i = 0; i < batch.rows; i++) {
+            const double *forecast = batch.predictions + 2 * i, *wind = batch.targets + 2 * i;
+            double error = east * (forecast[0] - wind[0]) + north * (forecast[1] - wind[1]);
+            sum += error * error;
+            if (gradient == nullptr) continue;
+            gradient[2 * i] = 2 * error * east / rows;
+            gradient[2 * i + 1] = 2 * error * north / rows;
+        }
+        return sum / rows;
+    });
 }
 
 /// A trainer for a network of three hidden units under a constant 2 x 2 metric.
@@ -207,7 +211,7 @@ taskmet::Trainer make_trainer(const taskmet::Dataset &training, const taskmet::T
     return trainer;
 }
 
-/// The direction in which the metric punishes errors most, in degrees clockwise from north, and how much more than across it.
+/// The direction in which the metric punishes errors most, in degrees clockwise from north, and by how much.
 void print_metric(const taskmet::Metric &metric) {
     double m[4];
     taskmet::check(taskmet_metric_evaluate(metric.get(), 1, nullptr, 0, m, 4));
@@ -221,7 +225,7 @@ void print_metric(const taskmet::Metric &metric) {
 
 void learn() {
     auto training = make_winds(1, 200), validation = make_winds(2, 200), test = make_winds(3, 1000);
-    auto task = taskmet::make_task(cost_of_landings);
+    auto task = make_landing_task(runway_heading);
     auto trainer = make_trainer(training, task);
     int64_t trusted = 0; // a callback may be a lambda with a memory
     trainer.set_validation(validation);
@@ -247,10 +251,8 @@ void learn() {
 /// An exception thrown in a callback comes out of fit, past the library's own stack.
 void fail() {
     auto training = make_winds(1, 200);
-    int calls = 0;
-    auto task = taskmet::make_task([&calls](const taskmet_task_batch &batch, double *gradient) {
-        if (++calls == 3) throw std::domain_error("the anemometer is gone");
-        return cost_of_landings(batch, gradient);
+    auto task = taskmet::make_task([](const taskmet_task_batch &, double *) -> double {
+        throw std::domain_error("the anemometer is gone");
     });
     auto trainer = make_trainer(training, task);
     try {

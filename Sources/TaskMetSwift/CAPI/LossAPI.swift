@@ -60,7 +60,7 @@ public func taskmet_loss_gradient(
     let arguments = try LossArguments(predictor, metric, dataset, rho)
     let out = try requireOutput(out, count, arguments.predictor.parameterCount, "out")
     try arguments.withLoss { loss in
-      let gradient = try Buffer<Double>(count: loss.parameterCount)
+      let gradient = loss.memory.result
       _ = try loss.evaluate(loss.predictor.parameters, gradient: gradient.base)
       try deliver(gradient, to: out, "the gradient")
     }
@@ -78,7 +78,7 @@ public func taskmet_loss_value_gradient(
     let valueOut = try requirePointer(value, "value")
     let out = try requireOutput(out, count, arguments.predictor.parameterCount, "out")
     try arguments.withLoss { loss in
-      let gradient = try Buffer<Double>(count: loss.parameterCount)
+      let gradient = loss.memory.result
       let result = try loss.evaluate(loss.predictor.parameters, gradient: gradient.base)
       guard result.isFinite else { return try deliver(result, to: valueOut) }
       try deliver(gradient, to: out, "the gradient")
@@ -96,7 +96,7 @@ private func hessianProduct(
     let w = try requireVector(w, wCount, arguments.predictor.parameterCount, "w", "w_count")
     let out = try requireOutput(out, count, arguments.predictor.parameterCount, "out")
     try arguments.withLoss { loss in
-      let product = try Buffer<Double>(count: loss.parameterCount)
+      let product = loss.memory.result
       try loss.linearize(loss.predictor.parameters)
       try loss.hessianProduct(w, into: product.base, gaussNewton: gaussNewton)
       try deliver(product, to: out, "the product")

@@ -12,6 +12,8 @@ enum MetricNormalization: Int32, CaseIterable {
 
 /// A metric, constant or conditional on the features. phi is the factor's entries or its network's layers, then s.
 final class Metric: SharedObject {
+  override var kind: StaticString { "metric" }
+
   /// d; 0 for a constant metric.
   let inputs: Int
   /// n.
@@ -92,14 +94,24 @@ final class Metric: SharedObject {
     network = other.network
     parameterCount = other.parameterCount
     parameterBuffer = try Buffer(copying: other.parameters, count: other.parameterCount)
+    super.init()
+    become(other)
+  }
+
+  /// Takes over phi and all settings of a metric of the same shape.
+  func become(_ other: Metric) {
+    parameterBuffer.base.update(from: other.parameters, count: parameterCount)
     floor = other.floor
     normalization = other.normalization
     floorWasSet = other.floorWasSet
     normalizationWasSet = other.normalizationWasSet
     standardization = other.standardization
     normalizationScale = other.normalizationScale
-    version = other.version
-    normalizationSource = other.normalizationSource
+    normalizationSource = nil
+    version += 1
+    if let source = other.normalizationSource, source.version == other.version {
+      normalizationSource = NormalizationSource(version: version, rows: source.rows, fingerprint: source.fingerprint)
+    }
   }
 }
 

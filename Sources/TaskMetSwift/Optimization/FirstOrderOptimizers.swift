@@ -2,6 +2,8 @@
 
 /// A stepper over one flat parameter vector.
 final class Optimizer: SharedObject {
+  override var kind: StaticString { "optimizer" }
+
   enum Method: Equatable {
     /// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; p <- p - rate m^ / (sqrt(v^) + epsilon)
     case adam(beta1: Double, beta2: Double, epsilon: Double)

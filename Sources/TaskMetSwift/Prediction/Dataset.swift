@@ -4,6 +4,8 @@ import Synchronization
 
 /// N rows: x (N x d), y (N x n), s_i >= 0.
 final class Dataset: SharedObject {
+  override var kind: StaticString { "dataset" }
+
   let features: Int
   let targets: Int
   private(set) var x: MatrixView
@@ -39,22 +41,34 @@ final class Dataset: SharedObject {
     return Int(offsets[instance])..<Int(offsets[instance + 1])
   }
 
-  /// The rows of some instances (of their weights too), each row an instance of its own, gathered into `batch` or a new
-  /// dataset.
-  func gather(_ rows: [Int], into batch: Dataset?) throws -> Dataset {
-    let xRows = try Buffer<Double>(count: try checkedProduct(rows.count, features))
-    let yRows = try Buffer<Double>(count: try checkedProduct(rows.count, targets))
-    let rowWeights = try weights.map { _ in try Buffer<Double>(count: rows.count) }
+  /// Some rows of another dataset of the same shape, weights included, in place of what was here; each is an instance of its
+  /// own.
+  func gather(_ rows: [Int], of source: Dataset) throws {
+    let (xRoom, yRoom) = try reserve(rows: rows.count)
+    let newWeights =
+      try source.weights.map { _ in
+        if let weights, weights.count == rows.count { return weights }
+        return try Buffer<Double>(count: rows.count)
+      }
     for (index, row) in rows.enumerated() {
-      (xRows.base + index * features).update(from: x.row(row), count: features)
-      (yRows.base + index * targets).update(from: y.row(row), count: targets)
-      if let weights, let rowWeights { rowWeights[index] = weights[row] }
+      (xRoom.base + index * features).update(from: source.x.row(row), count: features)
+      (yRoom.base + index * targets).update(from: source.y.row(row), count: targets)
+      if let newWeights, let old = source.weights { newWeights[index] = old[row] }
     }
-    let xView = MatrixView(xRows.base, rows: rows.count, columns: features)
-    let yView = MatrixView(yRows.base, rows: rows.count, columns: targets)
-    let result = try batch ?? Dataset(copying: xView, yView)
-    try result.refill(xView, yView, weights: rowWeights.map { UnsafePointer($0.base) })
-    return result
+    adopt(xRoom, yRoom, rows: rows.count)
+    weights = newWeights
+    offsets = nil
+  }
+
+  /// A dataset of some rows of another.
+  init(_ rows: [Int], of source: Dataset) throws {
+    features = source.features
+    targets = source.targets
+    borrowed = nil
+    x = source.x
+    y = source.y
+    super.init()
+    try gather(rows, of: source)
   }
 
   /// The rows of some instances, in order.
@@ -80,19 +94,29 @@ final class Dataset: SharedObject {
     self.y = y
   }
 
-  private func store(_ x: MatrixView, _ y: MatrixView) throws {
+  /// Memory for that many rows: the present one where it is large enough.
+  private func reserve(rows: Int) throws -> (x: Buffer<Double>, y: Buffer<Double>) {
     func room(_ old: Buffer<Double>?, _ count: Int) throws -> Buffer<Double> {
       if let old, old.count >= count { return old }
       return try Buffer(count: count)
     }
-    let xRoom = try room(xBuffer, try checkedProduct(x.rows, features))
-    let yRoom = try room(yBuffer, try checkedProduct(y.rows, targets))
+    return (
+      try room(xBuffer, try checkedProduct(rows, features)), try room(yBuffer, try checkedProduct(rows, targets))
+    )
+  }
+
+  private func adopt(_ xRoom: Buffer<Double>, _ yRoom: Buffer<Double>, rows: Int) {
+    (xBuffer, yBuffer) = (xRoom, yRoom)
+    x = MatrixView(xRoom.base, rows: rows, columns: features)
+    y = MatrixView(yRoom.base, rows: rows, columns: targets)
+    version += 1
+  }
+
+  private func store(_ x: MatrixView, _ y: MatrixView) throws {
+    let (xRoom, yRoom) = try reserve(rows: x.rows)
     x.copy(to: xRoom.base)
     y.copy(to: yRoom.base)
-    (xBuffer, yBuffer) = (xRoom, yRoom)
-    self.x = MatrixView(xRoom.base, rows: x.rows, columns: features)
-    self.y = MatrixView(yRoom.base, rows: y.rows, columns: targets)
-    version += 1
+    adopt(xRoom, yRoom, rows: x.rows)
   }
 
   /// Replaces the rows; instances are single rows again.

@@ -19,7 +19,7 @@ final class MetricisedLoss {
   var poll: (() throws -> Void)?
   private let penalizedRanges: [Range<Int>]
   /// theta of the last `linearize`.
-  private let linearizationPoint: Buffer<Double>
+  private var linearizationPoint: Buffer<Double> { memory.linearizationPoint }
 
   /// `factors`: where the metric's factors of these rows can be copied from, instead of evaluating the metric.
   init(
@@ -39,7 +39,6 @@ final class MetricisedLoss {
         defer { start = range.upperBound }
         return start..<range.lowerBound
       } + [start..<predictor.parameterCount]
-    linearizationPoint = try Buffer(count: parameterCount)
     try memory.prepareFactors(dataset, factors)
   }
 

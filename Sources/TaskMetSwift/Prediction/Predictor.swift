@@ -2,6 +2,8 @@
 
 /// A prediction model R^d -> R^n with a flat parameter vector theta.
 class Predictor: SharedObject {
+  override var kind: StaticString { "predictor" }
+
   let inputs: Int
   let outputs: Int
   let parameterCount: Int

@@ -2,6 +2,8 @@
 
 /// One caller at a time. Keeps the predictor and the metric it was last used with, but no dataset.
 final class Workspace: SharedObject {
+  override var kind: StaticString { "workspace" }
+
   static let defaultMetricCacheBytes = 256 << 20
 
   let threads: Int
@@ -34,6 +36,9 @@ final class LossMemory {
   let lanes: [LossLane]
   let workers: MetricWorkers
   var partials = GrowingBuffer<Double>()
+  /// theta's length: where products are taken, and room for a result that is not yet the caller's.
+  let linearizationPoint: Buffer<Double>
+  let result: Buffer<Double>
   /// One for each tile where they fit, else one for each lane. Made when first needed.
   private var linearized: [(any PredictorTile)?]
   let keepsLinearization: Bool
@@ -49,6 +54,8 @@ final class LossMemory {
       threads: workspace.threads)
     self.plan = plan
     workers = try MetricWorkers(metric, plan: plan)
+    linearizationPoint = try Buffer(count: predictor.parameterCount)
+    result = try Buffer(count: predictor.parameterCount)
     let entries = metric.network == nil ? 1 : try checkedProduct(rows, metric.entryCount + 1)
     let cached = metric.network == nil || entries <= workspace.metricCacheBytes / 8
     cache = cached ? try FactorCache(metric, rows: rows) : nil

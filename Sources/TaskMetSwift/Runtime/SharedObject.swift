@@ -8,6 +8,9 @@ private let serials = Atomic<Int>(0)
 class SharedObject {
   /// A number that no other object of this process has, ever: what a cache remembers an object by.
   let serial = serials.add(1, ordering: .relaxed).newValue
+  /// What the caller knows the object as.
+  var kind: StaticString { "object" }
+
   /// The number of readers, or -1 while somebody writes.
   private let users = Atomic<Int>(0)
 
@@ -41,8 +44,7 @@ func withAccess<Result>(
   func hold(_ objects: [SharedObject?], writing: Bool) throws {
     for case let object? in objects {
       guard object.begin(writing: writing) else {
-        let what = String(describing: type(of: object)).lowercased()
-        throw TaskMetError(code: .busy, message: "the \(what) is in use by another call")
+        throw TaskMetError(code: .busy, message: "the \(object.kind) is in use by another call")
       }
       held.append((object, writing))
     }

@@ -72,6 +72,8 @@ struct TaskBatch {
 
 /// The loss of predictions that a predictor is trained for. Lower is better.
 class Task: SharedObject {
+  override var kind: StaticString { "task" }
+
   /// The mean loss over the batch's instances, and d loss / d predictions (rows x outputs) where there is room for it.
   func evaluate(_ batch: TaskBatch, gradient: UnsafeMutablePointer<Double>?) throws -> Double {
     throw TaskMetError.unsupported("an abstract task")

@@ -127,22 +127,19 @@ extension Trainer {
   private func adopt(
     _ newState: TrainerState, _ newOptions: TrainerOptions, floor: Double, _ normalization: MetricNormalization
   ) throws {
-    let old = (
-      metric: try Metric(copying: metric),
-      theta: try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
-    )
+    let oldMetric = try Metric(copying: metric)
+    let oldTheta = try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
     do {
       metric.setFloor(floor)
       try metric.setNormalization(normalization)
       try restore(newState.model)
       if predictor is NetworkPredictor { try predictor.setPenalizesBias(newOptions.flag(.penalizeBias)) }
       (state, options) = (newState, newOptions)
-    } catch {
-      metric.setFloor(old.metric.floor)
-      try metric.setNormalization(old.metric.normalization)
-      metric.setParameters(old.metric.parameters)
-      predictor.setParameters(old.theta.base)
-      throw error
+    } catch let error as TaskMetError {
+      metric.become(oldMetric)
+      predictor.setParameters(oldTheta.base)
+      // Parameters that no training could have left.
+      throw error.code == .numerical ? TaskMetError.format(error.message) : error
     }
   }
 

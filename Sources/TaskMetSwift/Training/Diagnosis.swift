@@ -37,8 +37,13 @@ extension Trainer {
     if complaints.isEmpty { return }
     record[.trusted] = 0
     state.untrusted += 1
-    log(
-      .warning, "iteration \(state.iteration): the hypergradient is not trusted: " + complaints.joined(separator: "; "))
+    // The first, second, fourth, ... are told: a run that is untrusted throughout must not drown its log.
+    if state.untrusted & (state.untrusted - 1) == 0 {
+      log(
+        .warning,
+        "iteration \(state.iteration): the hypergradient is not trusted (\(state.untrusted) so far): "
+          + complaints.joined(separator: "; "))
+    }
   }
 
   private func enlarge(

@@ -28,7 +28,7 @@ struct HypergradientStep {
     let loss = try systemLoss(instances)
     let theta = state.model.theta
     try loss.linearize(theta.base)
-    let g = try outerGradient(0..<state.verdict.instances.count)
+    let g = try outerGradient(on: loss, instances)
     let v =
       options.flag(.solverWarmStart)
       ? try state.v.map { try Buffer(copying: $0.base, count: $0.count) } ?? Buffer(repeating: 0, count: theta.count)
@@ -76,11 +76,24 @@ struct HypergradientStep {
 
   private func systemLoss(_ instances: [Int]?) throws -> MetricisedLoss {
     guard let instances else { return try inner.fullLoss(options, poll: poll) }
-    let batch = try dataset.gather(dataset.rows(ofInstances: instances), into: nil)
+    let batch = try Dataset(dataset.rows(ofInstances: instances), of: dataset)
     let loss = try MetricisedLoss(
       predictor, metric, batch, rho: options.real(.rho), Workspace(threads: options.integer(.threads)))
     loss.poll = poll
     return loss
+  }
+
+  /// g over all of the verdict's instances; where these are the system's rows, on the loss that is linearised there.
+  private func outerGradient(on loss: MetricisedLoss, _ instances: [Int]?) throws -> Buffer<Double> {
+    let verdict = state.verdict
+    let everything = instances == nil && verdict.instances.count == dataset.instanceCount
+    guard outerData === dataset, everything || instances == verdict.instances else {
+      return try outerGradient(0..<verdict.instances.count)
+    }
+    let g = try Buffer<Double>(count: predictor.parameterCount)
+    try loss.pullback(
+      MatrixView(verdict.cotangent.base, rows: loss.dataset.rows, columns: dataset.targets), into: g.base)
+    return g
   }
 
   /// g = sum_i J_i' c_i over some of the verdict's instances (positions in its list), as a mean over those.

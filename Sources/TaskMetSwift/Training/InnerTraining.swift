@@ -10,7 +10,7 @@ struct InnerResult {
 /// Fits the predictor; keeps memory and optimiser between calls.
 final class InnerTraining {
   private let predictor: Predictor
-  private let metric: Metric
+  let metric: Metric
   private let dataset: Dataset
   let fullWorkspace: Workspace
   private let batchWorkspace: Workspace
@@ -110,7 +110,8 @@ final class InnerTraining {
     poll: (() throws -> Void)?
   ) throws -> MetricisedLoss {
     let rows = dataset.rows(ofInstances: random.sample(size, of: dataset.instanceCount))
-    let batch = try dataset.gather(rows, into: batch)
+    let batch = try self.batch ?? Dataset(rows, of: dataset)
+    try batch.gather(rows, of: dataset)
     self.batch = batch
     let loss = try MetricisedLoss(
       predictor, metric, batch, rho: options.real(.rho), batchWorkspace,

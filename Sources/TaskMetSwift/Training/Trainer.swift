@@ -14,10 +14,15 @@ struct TrainerCallbacks {
 }
 
 final class Trainer: SharedObject {
+  override var kind: StaticString { "trainer" }
+
   /// Working copies, which hold the present model between iterations.
   let predictor: Predictor
   let metric: Metric
   let dataset: Dataset
+  /// Where training begins.
+  private let initialTheta: Buffer<Double>
+  private let initialMetric: Metric
   private(set) var validation: Dataset?
   private(set) var objective = OuterObjective()
   var options = TrainerOptions()
@@ -30,6 +35,8 @@ final class Trainer: SharedObject {
   /// A callback has asked to stop after the iteration that is now whole.
   var pendingStop: StopTraining.Reason?
   private var innerTraining: InnerTraining?
+  /// Lambda = I, for the method "two_stage".
+  private var identityMetric: Metric?
   private var metricOptimizer: Optimizer?
 
   /// For copies of the two, on data that must not change for as long as the trainer lives.
@@ -38,6 +45,8 @@ final class Trainer: SharedObject {
     self.predictor = try predictor.copy()
     self.metric = try Metric(copying: metric)
     self.dataset = dataset
+    initialTheta = try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
+    initialMetric = try Metric(copying: metric)
     super.init()
     options[.penalizeBias] = .integer(predictor.penalizesBias ? 1 : 0)
     dataset.hold()
@@ -127,9 +136,20 @@ extension Trainer {
     objective.worstCase = options.chose(.taskCombination, "worst_case")
     _ = try outerData()
     let (threads, cache) = (options.integer(.threads), options.integer(.metricCacheBytes))
-    if innerTraining?.fullWorkspace.threads != threads || innerTraining?.fullWorkspace.metricCacheBytes != cache {
-      innerTraining = InnerTraining(predictor, metric, dataset, threads: threads, metricCacheBytes: cache)
+    // The two-stage model knows no metric.
+    let inner = options.chose(.method, "two_stage") ? try identityMetric ?? makeIdentityMetric() : metric
+    if innerTraining?.metric !== inner || innerTraining?.fullWorkspace.threads != threads
+      || innerTraining?.fullWorkspace.metricCacheBytes != cache
+    {
+      innerTraining = InnerTraining(predictor, inner, dataset, threads: threads, metricCacheBytes: cache)
     }
+  }
+
+  private func makeIdentityMetric() throws -> Metric {
+    let metric = try Metric(
+      inputs: 0, outputs: dataset.targets, structure: .scalar, rank: 1, hidden: nil, activation: .identity, seed: 0)
+    identityMetric = metric
+    return metric
   }
 
   /// The metric's floor and normalisation, where its owner has not chosen them.
@@ -146,10 +166,11 @@ extension Trainer {
 
   /// The two-stage model: inner steps under the initial metric.
   private func warmUp() throws -> (TrainerState, Record) {
-    try applyMetricDefaults()
     let start = secondsNow()
+    metric.become(initialMetric)
+    try applyMetricDefaults()
     try updateNormalization()
-    let theta = try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
+    let theta = try Buffer(copying: initialTheta.base, count: initialTheta.count)
     let gradient = try Buffer<Double>(count: theta.count)
     _ = try innerTraining!.fullLoss(options, poll: poll).evaluate(theta.base, gradient: gradient.base)
     var record = Record()
@@ -361,6 +382,7 @@ extension Trainer {
   func restore(_ model: Model) throws {
     predictor.setParameters(model.theta.base)
     metric.setParameters(model.phi.base)
+    metric.restoreNormalization(scale: model.normalizationScale)
     try updateNormalization()
   }
 }
