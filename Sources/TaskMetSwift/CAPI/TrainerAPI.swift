@@ -138,11 +138,11 @@ private func cRecord(_ record: Record?) -> taskmet_record {
   result.hypergradient_norm = record[.hypergradientNorm]
   result.solver_residual = record[.solverResidual]
   result.solver_iterations = Int64(record.count(.solverIterations))
-  result.solver_converged = Int32(record.count(.solverConverged))
-  result.negative_curvature = Int32(record.count(.negativeCurvature))
+  result.solver_converged = record.flag(.solverConverged)
+  result.negative_curvature = record.flag(.negativeCurvature)
   result.agreement = record[.agreement]
-  result.trusted = Int32(record.count(.trusted))
-  result.is_best = Int32(record.count(.isBest))
+  result.trusted = record.flag(.trusted)
+  result.is_best = record.flag(.isBest)
   result.metric_rate = record[.metricRate]
   result.rollbacks = Int64(record.count(.rollbacks))
   result.rejections = Int64(record.count(.rejections))

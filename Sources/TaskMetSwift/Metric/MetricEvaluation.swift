@@ -21,9 +21,7 @@ final class MetricEvaluation {
     scratch = try metric.network.map { try NetworkScratch($0, capacity: blockRows) }
     inputs = metric.network == nil ? nil : try Buffer(count: try checkedProduct(blockRows, metric.inputs))
     entryGradient = try Buffer(count: try checkedProduct(metric.network == nil ? 1 : blockRows, metric.entryCount))
-    let (n, rank) = (metric.outputs, metric.rank)
-    let square = metric.structure == .lowrank || metric.structure == .full ? try checkedProduct(rank, rank) : 0
-    rowScratch = try Buffer(count: max(square + 2 * rank + n, try checkedProduct(n, n)))
+    rowScratch = try Buffer(count: max(2 * metric.rank, try checkedProduct(metric.rank, metric.rank)))
     scales = try Buffer(count: blockRows)
   }
 
@@ -116,7 +114,7 @@ final class MetricEvaluation {
     rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent, traceWeight: Double,
     gradient: UnsafeMutablePointer<Double>
   ) throws {
-    if metric.network == nil, rows > 1, metric.structure == .lowrank || metric.structure == .full {
+    if metric.network == nil, rows > 1, metric.structure == .full {
       // One factor for all rows: their cotangents add up to one, and so do the multiples of I.
       let total = try summed(rows: rows, cotangent)
       return try pullback(

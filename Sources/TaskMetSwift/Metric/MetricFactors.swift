@@ -149,6 +149,35 @@ extension MetricFactors {
     }
   }
 
+  /// Lambda_kk.
+  func diagonalEntry(_ row: Int, _ k: Int) -> Double {
+    let l = factor(row)
+    switch structure {
+    case .scalar: return scale(row) * (l[0] * l[0] + epsilon)
+    case .diagonal: return scale(row) * (l[k] * l[k] + epsilon)
+    case .lowrank, .full: return scale(row) * (shortDot(rank, l + k * rank, l + k * rank) + epsilon)
+    }
+  }
+
+  /// The smallest and the largest eigenvalue of Lambda: those of L'L, or 0 where L has fewer columns than rows, plus eps.
+  /// `scratch` holds rank x rank elements.
+  func extremeEigenvalues(
+    _ row: Int, scratch: UnsafeMutablePointer<Double>
+  ) throws -> (smallest: Double, largest: Double) {
+    switch structure {
+    case .scalar, .diagonal:
+      let entries = (0..<outputs).map { diagonalEntry(row, $0) }
+      return (entries.min() ?? .nan, entries.max() ?? .nan)
+    case .lowrank, .full:
+      gram(factor(row), scratch)
+      if let index = firstNonFinite(rank * rank, scratch) {
+        throw TaskMetError.numerical("an entry of L'L is \(scratch[index])")
+      }
+      let (smallest, largest) = try TaskMetSwift.extremeEigenvalues(scratch, order: rank)
+      return (scale(row) * ((rank < outputs ? 0 : max(smallest, 0)) + epsilon), scale(row) * (largest + epsilon))
+    }
+  }
+
   /// out (n x n) = Lambda.
   func form(_ row: Int, _ out: UnsafeMutablePointer<Double>) {
     let (l, kappa, n) = (factor(row), scale(row), outputs)
@@ -169,20 +198,33 @@ extension MetricFactors {
 // MARK: - Pull-back
 
 extension MetricFactors {
-  /// <C, A> of a row. `scratch` holds n x n elements for a dense cotangent.
+  /// <C, A> of a row. `scratch` holds `rank` elements.
   func innerProduct(_ row: Int, _ cotangent: MetricCotangent, scratch: UnsafeMutablePointer<Double>) -> Double {
-    let n = outputs
+    let (l, n) = (factor(row), outputs)
     switch cotangent {
     case .rankTwo(let alpha, let u, _, let lambdaE):
       return 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale(row)
     case .dense(let c):
-      form(row, scratch)
-      return shortDot(n * n, c + row * n * n, scratch) / scale(row)
+      let c = c + row * n * n
+      var sum = 0.0
+      for j in 0..<n {
+        sum += epsilon * c[j * n + j]
+        switch structure {
+        case .scalar: sum += c[j * n + j] * l[0] * l[0]
+        case .diagonal: sum += c[j * n + j] * l[j] * l[j]
+        case .lowrank, .full:
+          // Row j of C L, times row j of L.
+          scratch.update(repeating: 0, count: rank)
+          for k in 0..<n { shortAxpy(rank, c[j * n + k], l + k * rank, scratch) }
+          sum += shortDot(rank, scratch, l + j * rank)
+        }
+      }
+      return sum
     }
   }
 
   /// entryGradient += 2 C' L for L's entries, C' = weights applied to the row's C; returns tr C', which eps gets.
-  /// `scratch` holds 2 rank + n + rank x rank elements.
+  /// `scratch` holds max(2 rank, rank x rank) elements.
   func pullback(
     _ row: Int, _ cotangent: MetricCotangent, _ weights: NormalizedCotangent,
     entryGradient: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>

@@ -99,7 +99,7 @@ extension Trainer {
       throw TaskMetError.state("path: the file was made with other data (\(data), not \(fingerprint))")
     }
     let newOptions = try readOptions(file)
-    let newState = try readState(file)
+    let newState = try readState(file, newOptions)
     let fields = Record.Field.allCases.count
     let length = try file.length("history")
     guard length == (newState.iteration + 1) * fields else {
@@ -157,15 +157,16 @@ extension Trainer {
     return result
   }
 
-  private func readState(_ file: SafeTensors) throws -> TrainerState {
+  private func readState(_ file: SafeTensors, _ newOptions: TrainerOptions) throws -> TrainerState {
     let (p, q) = (predictor.parameterCount, metric.parameterCount)
     var state = TrainerState(
-      model: try file.model("model", p, q), best: try file.model("best", p, q), verdict: try readVerdict(file),
+      model: try file.model("model", p, q), best: try file.model("best", p, q), verdict: try readVerdict(file, newOptions),
       random: try file.random("random"))
     for (name, path) in Self.counts { state[keyPath: path] = try file.integer(name, 0...(1 << 53)) }
     let numbers = try file.tensor("numbers", shape: [Self.numbers.count], finite: false)
     for (index, path) in Self.numbers.enumerated() { state[keyPath: path] = numbers[index] }
-    guard state.innerFactor >= 1, state.solverFactor >= 1, state.batchFactor >= 1, state.rateFactor > 0,
+    let factors = [state.innerFactor, state.solverFactor, state.batchFactor]
+    guard factors.allSatisfy({ $0 >= 1 && $0 <= Self.largestFactor }), state.rateFactor > 0, state.rateFactor <= 1,
       state.bestIteration <= state.iteration
     else { throw TaskMetError.format("the counters contradict each other") }
     let warnings = try file.string("warnings")
@@ -176,21 +177,21 @@ extension Trainer {
     return state
   }
 
-  private func readVerdict(_ file: SafeTensors) throws -> TaskVerdict {
-    let data = (try? outerData()) ?? dataset
+  private func readVerdict(_ file: SafeTensors, _ newOptions: TrainerOptions) throws -> TaskVerdict {
+    guard let outer = newOptions.chose(.outerData, "validation") ? validation : dataset else {
+      throw TaskMetError.format("outer_data is validation, and there is no validation data")
+    }
     let count = try file.length("verdict.instances")
-    let values = try file.tensor("verdict.instances", shape: [count])
-    let instances = try values.array.map { value in
-      guard let instance = Int(exactly: value), instance >= 0,
-        instance < max(data.instanceCount, validation?.instanceCount ?? 0)
-      else { throw TaskMetError.format("the verdict is of instance \(value)") }
+    let instances = try file.tensor("verdict.instances", shape: [count]).array.map { value in
+      guard let instance = Int(exactly: value), instance >= 0, instance < outer.instanceCount else {
+        throw TaskMetError.format("the verdict is of instance \(value)")
+      }
       return instance
     }
     let length = try file.length("verdict.cotangent")
-    let outer = try readOptions(file).chose(.outerData, "validation") ? validation : dataset
-    guard let outer, instances.allSatisfy({ $0 < outer.instanceCount }),
-      length == outer.rows(ofInstances: instances).count * outer.targets
-    else { throw TaskMetError.format("the verdict's gradient has \(length) numbers") }
+    guard length == outer.rows(ofInstances: instances).count * outer.targets else {
+      throw TaskMetError.format("the verdict's gradient has \(length) numbers")
+    }
     let summary = try file.tensor("verdict", shape: [2])
     return TaskVerdict(
       loss: summary[0], rmse: summary[1], instances: instances,

@@ -2,12 +2,12 @@
 
 import Glibc
 
-/// How much an untrusted hypergradient may enlarge the work.
-private let largestFactor = 64
-
 // MARK: - Trust
 
 extension Trainer {
+  /// How much an untrusted hypergradient may enlarge the work.
+  static let largestFactor = 64
+
   /// Judges the hypergradient that led to the state, and enlarges what was too small.
   func assessTrust(_ state: inout TrainerState, _ record: inout Record, _ step: HypergradientResult?) {
     record[.trusted] = 1
@@ -49,7 +49,7 @@ extension Trainer {
   private func enlarge(
     _ factor: WritableKeyPath<TrainerState, Int>, _ state: inout TrainerState, _ name: String, _ base: Int
   ) {
-    guard options.flag(.adapt), state[keyPath: factor] < largestFactor else { return }
+    guard options.flag(.adapt), state[keyPath: factor] < Self.largestFactor else { return }
     state[keyPath: factor] *= 2
     log(.info, "\(name) is now \(base.multipliedReportingOverflow(by: state[keyPath: factor]).partialValue)")
   }
@@ -94,58 +94,51 @@ extension Trainer {
 
 // MARK: - The metric
 
-/// Extremes of Lambda's eigenvalues over some fixed rows, and its mean trace / n there.
-struct MetricSpectrum {
-  var smallest = Double.infinity
-  var largest = 0.0
-  var meanTrace = 0.0
-}
+/// Lambda at some fixed rows of the training data, by what is cheap to know of it: no n x n matrix is formed.
+struct MetricSample {
+  private(set) var rows: [Int]
+  /// Mean over the rows of Lambda_kk, output by output.
+  private(set) var byOutput: [Double]
+  /// tr Lambda / n of each row.
+  private(set) var traces: [Double] = []
+  /// Smallest and largest eigenvalue of each row's Lambda.
+  private(set) var eigenvalues: [(smallest: Double, largest: Double)] = []
 
-/// At most 256 rows, evenly spaced; fewer where an eigenvalue costs much.
-private func sampledRows(_ metric: Metric, _ dataset: Dataset) -> [Int] {
-  let n = metric.outputs
-  let affordable = metric.structure == .lowrank || metric.structure == .full ? max(8, 2_000_000 / (n * n * n)) : 256
-  let wanted = metric.network == nil ? 1 : min(256, affordable, dataset.rows)
-  return (0..<wanted).map { $0 * dataset.rows / wanted }
-}
-
-private func lambdas(_ metric: Metric, _ dataset: Dataset, _ rows: [Int]) throws -> Buffer<Double> {
-  let x = try Buffer<Double>(count: try checkedProduct(rows.count, dataset.features))
-  for (index, row) in rows.enumerated() {
-    (x.base + index * dataset.features).update(from: dataset.x.row(row), count: dataset.features)
+  /// At most 256 rows, evenly spaced; fewer where an eigenvalue costs much.
+  init(_ metric: Metric, _ dataset: Dataset) throws {
+    let (n, rank) = (Double(metric.outputs), Double(metric.rank))
+    let affordable = Int(max(8, min(256, 2e6 / (rank * rank * (rank + n)))))
+    let wanted = metric.network == nil ? 1 : min(affordable, dataset.rows)
+    rows = (0..<wanted).map { $0 * dataset.rows / wanted }
+    byOutput = [Double](repeating: 0, count: metric.outputs)
+    let x = try Buffer<Double>(count: try checkedProduct(wanted, dataset.features))
+    for (index, row) in rows.enumerated() {
+      (x.base + index * dataset.features).update(from: dataset.x.row(row), count: dataset.features)
+    }
+    let view = MatrixView(x.base, rows: wanted, columns: dataset.features)
+    let scratch = try Buffer<Double>(count: try checkedProduct(metric.rank, metric.rank))
+    try MetricEvaluation(metric).forEachBlock(rows: wanted, view) { _, count, factors in
+      for row in 0..<count { try add(factors, row, scratch.base) }
+    }
+    if let k = byOutput.first(where: { !$0.isFinite }) {
+      throw TaskMetError.numerical("an entry of Lambda is \(k)")
+    }
   }
-  let result = try Buffer<Double>(count: try checkedProduct(rows.count, metric.outputs, metric.outputs))
-  try metric.evaluate(
-    rows: rows.count, MatrixView(x.base, rows: rows.count, columns: dataset.features), into: result.base)
-  return result
-}
 
-/// The largest and smallest eigenvalue of one Lambda (which is overwritten).
-private func extremes(_ metric: Metric, _ lambda: UnsafeMutablePointer<Double>) throws -> (
-  smallest: Double, largest: Double
-) {
-  let n = metric.outputs
-  if metric.structure == .lowrank || metric.structure == .full { return try extremeEigenvalues(lambda, order: n) }
-  let diagonal = (0..<n).map { lambda[$0 * (n + 1)] }
-  return (diagonal.min()!, diagonal.max()!)
-}
+  private mutating func add(_ factors: MetricFactors, _ row: Int, _ scratch: UnsafeMutablePointer<Double>) throws {
+    var trace = 0.0
+    for k in 0..<factors.outputs {
+      let entry = factors.diagonalEntry(row, k)
+      byOutput[k] += entry / Double(rows.count)
+      trace += entry
+    }
+    traces.append(trace / Double(factors.outputs))
+    eigenvalues.append(try factors.extremeEigenvalues(row, scratch: scratch))
+  }
 
-func metricSpectrum(_ metric: Metric, _ dataset: Dataset) throws -> MetricSpectrum {
-  let rows = sampledRows(metric, dataset)
-  let n = metric.outputs
-  let values = try lambdas(metric, dataset, rows)
-  if let index = firstNonFinite(values.count, values.base) {
-    throw TaskMetError.numerical("an entry of Lambda is \(values[index])")
-  }
-  var result = MetricSpectrum()
-  for index in rows.indices {
-    let lambda = values.base + index * n * n
-    result.meanTrace += (0..<n).reduce(0.0) { $0 + lambda[$1 * (n + 1)] } / Double(n * rows.count)
-    let (smallest, largest) = try extremes(metric, lambda)
-    result.smallest = min(result.smallest, smallest)
-    result.largest = max(result.largest, largest)
-  }
-  return result
+  var smallestEigenvalue: Double { eigenvalues.map(\.smallest).min() ?? .nan }
+  var largestEigenvalue: Double { eigenvalues.map(\.largest).max() ?? .nan }
+  var meanTrace: Double { traces.reduce(0, +) / Double(traces.count) }
 }
 
 // MARK: - Explanation
@@ -180,37 +173,26 @@ extension Trainer {
   }
 
   private func emphasis(_ metric: Metric) throws -> [String] {
-    let rows = sampledRows(metric, dataset)
+    let sample = try MetricSample(metric, dataset)
     let n = metric.outputs
-    let values = try lambdas(metric, dataset, rows)
-    var byOutput = [Double](repeating: 0, count: n)
-    var bySample: [(row: Int, trace: Double)] = []
-    var conditions: [Double] = []
-    for (index, row) in rows.enumerated() {
-      let lambda = values.base + index * n * n
-      for k in 0..<n { byOutput[k] += lambda[k * (n + 1)] / Double(rows.count) }
-      bySample.append((row, (0..<n).reduce(0.0) { $0 + lambda[$1 * (n + 1)] } / Double(n)))
-      let (smallest, largest) = try extremes(metric, lambda)
-      conditions.append(largest / max(smallest, .leastNormalMagnitude))
-    }
     var lines: [String] = []
     if n > 1 {
-      let order = byOutput.indices.sorted { byOutput[$0] > byOutput[$1] }
-      let shown = order.prefix(6).map { "output \($0): \(rounded(byOutput[$0]))" }.joined(separator: ", ")
+      let order = sample.byOutput.indices.sorted { sample.byOutput[$0] > sample.byOutput[$1] }
+      let shown = order.prefix(6).map { "output \($0): \(rounded(sample.byOutput[$0]))" }.joined(separator: ", ")
       lines.append("metric by output (mean of Lambda_kk, heaviest first): \(shown)" + (n > 6 ? ", ..." : ""))
     }
-    if metric.network != nil, rows.count > 1 {
-      bySample.sort { $0.trace > $1.trace }
-      let median = bySample[bySample.count / 2].trace
-      let heavy = bySample.prefix(3).map { "row \($0.row): \(rounded($0.trace))" }.joined(separator: ", ")
+    if sample.rows.count > 1 {
+      let bySample = zip(sample.rows, sample.traces).sorted { $0.1 > $1.1 }
+      let median = bySample[bySample.count / 2].1
+      let heavy = bySample.prefix(3).map { "row \($0.0): \(rounded($0.1))" }.joined(separator: ", ")
       lines.append(
-        "metric by sample (tr Lambda / n over \(rows.count) rows): median \(rounded(median)), smallest "
-          + "\(rounded(bySample.last!.trace)), heaviest \(heavy)")
+        "metric by sample (tr Lambda / n over \(sample.rows.count) rows): median \(rounded(median)), smallest "
+          + "\(rounded(bySample[bySample.count - 1].1)), heaviest \(heavy)")
     }
-    conditions.sort()
+    let conditions = sample.eigenvalues.map { $0.largest / max($0.smallest, .leastNormalMagnitude) }.sorted()
     lines.append(
       "condition number of Lambda: median \(rounded(conditions[conditions.count / 2])), largest "
-        + "\(rounded(conditions.last!))")
+        + "\(rounded(conditions[conditions.count - 1]))")
     return lines
   }
 

@@ -22,7 +22,10 @@ struct Record {
   }
 
   /// A counted field; 0 where it was not measured.
-  func count(_ field: Field) -> Int { self[field].isFinite ? Int(self[field]) : 0 }
+  func count(_ field: Field) -> Int { Int(exactly: self[field]) ?? 0 }
+
+  /// A field that is 1 for yes.
+  func flag(_ field: Field) -> Int32 { self[field] == 1 ? 1 : 0 }
 
   mutating func add(_ seconds: Double, to field: Field) {
     self[field] = (self[field].isNaN ? 0 : self[field]) + seconds

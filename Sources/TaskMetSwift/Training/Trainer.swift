@@ -354,10 +354,10 @@ extension Trainer {
     record[.taskLoss] = loss
     record[.predictionRMSE] = batch.rmse
     record.add(secondsNow() - start, to: .secondsTask)
-    let eigenvalues = try metricSpectrum(metric, dataset)
-    record[.smallestEigenvalue] = eigenvalues.smallest
-    record[.largestEigenvalue] = eigenvalues.largest
-    record[.meanTrace] = eigenvalues.meanTrace
+    let sample = try MetricSample(metric, dataset)
+    record[.smallestEigenvalue] = sample.smallestEigenvalue
+    record[.largestEigenvalue] = sample.largestEigenvalue
+    record[.meanTrace] = sample.meanTrace
     let phi = try Buffer(copying: metric.parameters, count: metric.parameterCount)
     return (
       TaskVerdict(loss: loss, rmse: batch.rmse, instances: instances, cotangent: cotangent),

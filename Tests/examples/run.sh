@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs every example, and holds what the paper's cubic problem promises against what the programs print:
+#   run.sh DIRECTORY_OF_BUILT_EXAMPLES
+set -u
+examples=$1
+passed=0
+failed=0
+
+check() { # check WHAT STATUS
+  if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $1"; fi
+}
+
+for source in examples/c/*.c examples/cpp/*.cpp; do
+  name=$(basename "${source%.c*}")
+  echo "--- $name"
+  "$examples/$name"
+  check "$name ends without an error" $?
+done
+
+# Each line of `cubic --seeds N` that begins with a number is a seed: MSE's slope, decision quality and test error, then
+# TaskMet's. The ceiling of a linear model, any rising line, is 0.94 to 0.97.
+for preset in default paper; do
+  echo "--- cubic, preset $preset, 10 seeds"
+  "$examples/cubic" --seeds 10 --preset $preset | tee /dev/stderr |
+    awk '/^[0-9]/ { seeds += 1; good += ($3 < -0.9 && $5 > 0 && $6 > 0.93) } END { exit !(seeds == 10 && good == 10) }'
+  check "cubic, preset $preset: decision quality below -0.9 by MSE, above 0.93 by TaskMet, for 10 of 10 seeds" $?
+done
+
+echo "examples: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
