@@ -45,4 +45,6 @@ struct StopTraining: Error {
   }
 
   let reason: Reason
+  /// Steps that had been tried and undone.
+  var undone = 0
 }

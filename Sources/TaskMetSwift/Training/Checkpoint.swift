@@ -160,7 +160,8 @@ extension Trainer {
   private func readState(_ file: SafeTensors, _ newOptions: TrainerOptions) throws -> TrainerState {
     let (p, q) = (predictor.parameterCount, metric.parameterCount)
     var state = TrainerState(
-      model: try file.model("model", p, q), best: try file.model("best", p, q), verdict: try readVerdict(file, newOptions),
+      model: try file.model("model", p, q), best: try file.model("best", p, q),
+      verdict: try readVerdict(file, newOptions),
       random: try file.random("random"))
     for (name, path) in Self.counts { state[keyPath: path] = try file.integer(name, 0...(1 << 53)) }
     let numbers = try file.tensor("numbers", shape: [Self.numbers.count], finite: false)

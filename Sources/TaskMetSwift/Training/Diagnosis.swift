@@ -58,7 +58,7 @@ extension Trainer {
 // MARK: - Set-ups that cannot learn
 
 extension Trainer {
-  func degenerateSetups(_ state: TrainerState, _ inner: InnerResult) -> [String] {
+  func degenerateSetups(_ state: TrainerState) -> [String] {
     var warnings: [String] = []
     let rho = options.real(.rho)
     if metric.network == nil, rho == 0 {
@@ -85,7 +85,7 @@ extension Trainer {
   }
 
   /// Root mean square of the targets.
-  private var targetSize: Double {
+  var targetSize: Double {
     var sum = 0.0
     for row in 0..<dataset.rows { sum += shortDot(dataset.targets, dataset.y.row(row), dataset.y.row(row)) }
     return (sum / Double(dataset.rows * dataset.targets)).squareRoot()

@@ -114,8 +114,8 @@ extension Trainer {
   func advance() throws -> Record {
     let before = (state: state, history: history.count)
     do {
-      try prepare()
-      let (newState, record) = state == nil ? try warmUp() : try iterate()
+      let inner = try prepare()
+      let (newState, record) = try state.map { try iterate($0, inner) } ?? warmUp(inner)
       state = newState
       history.append(record)
       if let progress = callbacks.progress, try !progress(record) { pendingStop = .progress }
@@ -123,13 +123,14 @@ extension Trainer {
     } catch {
       state = before.state
       history.removeLast(history.count - before.history)
+      if let stop = error as? StopTraining { state?.rollbacks += stop.undone }
       if let state { try? restore(state.model) }
       throw error
     }
   }
 
-  /// Checks and settings that depend on options.
-  private func prepare() throws {
+  /// Checks that depend on options; returns what fits the predictor.
+  private func prepare() throws -> InnerTraining {
     if objective.tasks.isEmpty {
       throw TaskMetError.state("the trainer has no task: add one before the first step")
     }
@@ -137,12 +138,15 @@ extension Trainer {
     _ = try outerData()
     let (threads, cache) = (options.integer(.threads), options.integer(.metricCacheBytes))
     // The two-stage model knows no metric.
-    let inner = options.chose(.method, "two_stage") ? try identityMetric ?? makeIdentityMetric() : metric
-    if innerTraining?.metric !== inner || innerTraining?.fullWorkspace.threads != threads
-      || innerTraining?.fullWorkspace.metricCacheBytes != cache
+    let metric = options.chose(.method, "two_stage") ? try identityMetric ?? makeIdentityMetric() : metric
+    if let inner = innerTraining, inner.metric === metric, inner.fullWorkspace.threads == threads,
+      inner.fullWorkspace.metricCacheBytes == cache
     {
-      innerTraining = InnerTraining(predictor, inner, dataset, threads: threads, metricCacheBytes: cache)
+      return inner
     }
+    let inner = InnerTraining(predictor, metric, dataset, threads: threads, metricCacheBytes: cache)
+    innerTraining = inner
+    return inner
   }
 
   private func makeIdentityMetric() throws -> Metric {
@@ -165,25 +169,25 @@ extension Trainer {
   }
 
   /// The two-stage model: inner steps under the initial metric.
-  private func warmUp() throws -> (TrainerState, Record) {
+  private func warmUp(_ inner: InnerTraining) throws -> (TrainerState, Record) {
     let start = secondsNow()
     metric.become(initialMetric)
     try applyMetricDefaults()
     try updateNormalization()
     let theta = try Buffer(copying: initialTheta.base, count: initialTheta.count)
     let gradient = try Buffer<Double>(count: theta.count)
-    _ = try innerTraining!.fullLoss(options, poll: poll).evaluate(theta.base, gradient: gradient.base)
+    _ = try inner.fullLoss(options, poll: poll).evaluate(theta.base, gradient: gradient.base)
     var record = Record()
     record[.iteration] = 0
     var random = RandomGenerator(seed: UInt64(options.integer(.seed)))
     var moments: Optimizer.State?
-    let inner = try runInner(theta, steps: options.integer(.warmupIterations), &moments, &random, &record)
+    try run(inner, theta, steps: options.integer(.warmupIterations), &moments, &random, &record)
     let (verdict, model) = try judge(theta, &random, &record)
     var state = TrainerState(model: model, best: model, verdict: verdict, random: random)
     state.innerOptimizer = moments
     state.referenceGradientNorm = norm(theta.count, gradient.base)
     state.firstTrainingRMSE = verdict.rmse
-    state.warnings = degenerateSetups(state, inner)
+    state.warnings = degenerateSetups(state)
     for warning in state.warnings { log(.warning, warning) }
     record[.trusted] = 1
     record[.metricRate] = options.real(.metricRate)
@@ -192,14 +196,13 @@ extension Trainer {
     return (state, record)
   }
 
-  private func iterate() throws -> (TrainerState, Record) {
-    let state = self.state!
+  private func iterate(_ state: TrainerState, _ inner: InnerTraining) throws -> (TrainerState, Record) {
     let start = secondsNow()
     var record = Record()
     record[.iteration] = Double(state.iteration + 1)
     var random = state.random
-    let step = options.chose(.method, "two_stage") ? nil : try hypergradient(state, &random, &record)
-    var next = try propose(state, step, random, &record)
+    let step = options.chose(.method, "two_stage") ? nil : try hypergradient(state, inner, &random, &record)
+    var next = try propose(state, inner, step, random, &record)
     next.iteration += 1
     next.v = step?.v
     assessTrust(&next, &record, step)
@@ -210,13 +213,19 @@ extension Trainer {
   }
 
   private func hypergradient(
-    _ state: TrainerState, _ random: inout RandomGenerator, _ record: inout Record
+    _ state: TrainerState, _ inner: InnerTraining, _ random: inout RandomGenerator, _ record: inout Record
   ) throws -> HypergradientResult {
     let start = secondsNow()
-    let result = try HypergradientStep(
-      predictor: predictor, metric: metric, dataset: dataset, outerData: try outerData(), inner: innerTraining!,
-      options: options, state: state, poll: poll
-    ).run(&random)
+    let step = HypergradientStep(
+      predictor: predictor, metric: metric, dataset: dataset, outerData: try outerData(), inner: inner,
+      options: options, state: state, poll: poll)
+    let result: HypergradientResult
+    do {
+      result = try step.run(&random)
+    } catch let error as TaskMetError where error.code == .numerical {
+      // The state is good and its hypergradient is not: a smaller step can't mend that.
+      throw stalled(error, undone: 0)
+    }
     record[.hypergradientNorm] = norm(result.gradient.count, result.gradient.base)
     record[.solverResidual] = result.report.residual
     record[.solverIterations] = Double(result.report.iterations)
@@ -234,48 +243,49 @@ extension Trainer {
 
   /// Steps of phi, each followed by the inner steps and the task's verdict, with half the rate each time until one is good.
   private func propose(
-    _ state: TrainerState, _ step: HypergradientResult?, _ random: RandomGenerator, _ record: inout Record
+    _ state: TrainerState, _ inner: InnerTraining, _ step: HypergradientResult?, _ random: RandomGenerator,
+    _ record: inout Record
   ) throws -> TrainerState {
     var next = state
-    var undone = (all: 0, rejected: 0)
+    var (rejected, broken) = (0, 0)
     while true {
       record[.metricRate] = options.real(.metricRate) * next.rateFactor
       do {
         next.random = random
-        try take(step, from: state, to: &next, &record)
-        next.rollbacks += undone.all
-        next.rejections += undone.rejected
-        record[.rollbacks] = Double(undone.all)
-        record[.rejections] = Double(undone.rejected)
+        try take(step, inner, from: state, to: &next, &record)
+        next.rollbacks += rejected + broken
+        next.rejections += rejected
+        record[.rollbacks] = Double(rejected + broken)
+        record[.rejections] = Double(rejected)
         return next
-      } catch let error as TaskMetError where error.code == .rejected || error.code == .numerical {
-        try restore(state.model)
-        undone.all += 1
-        if error.code == .rejected {
-          undone.rejected += 1
-          if step == nil || undone.rejected > options.integer(.maxRejections) { throw error }
-        }
-        if step == nil || undone.all > max(options.integer(.maxRollbacks), options.integer(.maxRejections)) {
-          throw stalled(error)
-        }
-        if error.code == .numerical, undone.all - undone.rejected > options.integer(.maxRollbacks) {
-          throw stalled(error)
-        }
-        next = state
-        next.rateFactor = state.rateFactor * power(0.5, Double(undone.all))
-        log(.warning, "iteration \(state.iteration + 1) undone, metric_rate halved: \(error.message)")
+      } catch let error as TaskMetError where error.code == .rejected {
+        rejected += 1
+        if step == nil || rejected > options.integer(.maxRejections) { throw error }
+        logUndone(state, error)
+      } catch let error as TaskMetError where error.code == .numerical {
+        broken += 1
+        if step == nil || broken > options.integer(.maxRollbacks) { throw stalled(error, undone: rejected + broken) }
+        logUndone(state, error)
       }
+      try restore(state.model)
+      next = state
+      next.rateFactor = state.rateFactor * power(0.5, Double(rejected + broken))
     }
   }
 
-  private func stalled(_ error: TaskMetError) -> StopTraining {
+  private func logUndone(_ state: TrainerState, _ error: TaskMetError) {
+    log(.warning, "iteration \(state.iteration + 1) undone, metric_rate halved: \(error.message)")
+  }
+
+  private func stalled(_ error: TaskMetError, undone: Int) -> StopTraining {
     log(.warning, "training has stalled: \(error.message)")
-    return StopTraining(reason: .stalled)
+    return StopTraining(reason: .stalled, undone: undone)
   }
 
   /// One proposal: phi, then theta, then the verdict.
   private func take(
-    _ step: HypergradientResult?, from state: TrainerState, to next: inout TrainerState, _ record: inout Record
+    _ step: HypergradientResult?, _ inner: InnerTraining, from state: TrainerState, to next: inout TrainerState,
+    _ record: inout Record
   ) throws {
     if let step {
       let phi = try Buffer(copying: state.model.phi.base, count: state.model.phi.count)
@@ -291,25 +301,16 @@ extension Trainer {
       try updateNormalization()
     }
     let theta = try Buffer(copying: state.model.theta.base, count: state.model.theta.count)
-    _ = try runInner(
-      theta, steps: options.integer(.innerIterations) * state.innerFactor, &next.innerOptimizer, &next.random, &record)
+    try run(
+      inner, theta, steps: options.integer(.innerIterations) * state.innerFactor, &next.innerOptimizer, &next.random,
+      &record)
     let (verdict, model) = try judge(theta, &next.random, &record)
-    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, smallestError)) else {
+    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * targetSize)) else {
       throw TaskMetError.numerical(
         "the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
     }
     next.verdict = verdict
     next.model = model
-  }
-
-  /// Below this, an error is rounding.
-  private var smallestError: Double {
-    let count = dataset.rows * dataset.targets
-    var largest = 0.0
-    for row in 0..<dataset.rows {
-      for k in 0..<dataset.targets { largest = max(largest, abs(dataset.y.row(row)[k])) }
-    }
-    return count == 0 ? 0 : 1e-8 * largest
   }
 
   private func makeMetricOptimizer() throws -> Optimizer {
@@ -321,18 +322,17 @@ extension Trainer {
     return fresh
   }
 
-  private func runInner(
-    _ theta: Buffer<Double>, steps: Int, _ moments: inout Optimizer.State?, _ random: inout RandomGenerator,
-    _ record: inout Record
-  ) throws -> InnerResult {
+  private func run(
+    _ inner: InnerTraining, _ theta: Buffer<Double>, steps: Int, _ moments: inout Optimizer.State?,
+    _ random: inout RandomGenerator, _ record: inout Record
+  ) throws {
     let start = secondsNow()
-    let result = try innerTraining!.run(
+    let result = try inner.run(
       theta.base, steps: steps, options, moments: &moments, &random, poll: poll)
     record[.predictionLoss] = result.loss
     record[.innerGradientNorm] = result.gradientNorm
     record[.innerSteps] = Double(result.steps)
     record.add(secondsNow() - start, to: .secondsInner)
-    return result
   }
 
   /// Makes theta the predictor's, and asks the task.
