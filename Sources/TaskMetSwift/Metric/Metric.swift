@@ -204,12 +204,12 @@ extension Metric {
     version += 1
   }
 
-  /// Sets m = mean of tr(A_i)/n over the rows (x is nil for a constant metric).
-  func updateNormalization(rows: Int, _ x: MatrixView?) throws {
+  /// Sets m = mean of tr(A_i)/n over the rows (x is nil for a constant metric); `meanTrace` computes it.
+  func updateNormalization(rows: Int, _ x: MatrixView?, meanTrace: (() throws -> Double)? = nil) throws {
     guard normalization == .batchTrace else {
       throw TaskMetError.state("normalization must be batch_trace, is \(normalization.name)")
     }
-    let scale = try MetricWorkers(self, rows: rows).meanTrace(x)
+    let scale = try meanTrace?() ?? MetricWorkers(self, rows: rows).meanTrace(x)
     guard scale.isFinite, scale > 0 else {
       throw TaskMetError.numerical("the mean trace of the metric must be positive and finite, is \(scale)")
     }

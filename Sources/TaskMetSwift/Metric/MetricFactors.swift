@@ -17,6 +17,16 @@ enum MetricCotangent {
   case dense(UnsafePointer<Double>)
 }
 
+extension MetricCotangent {
+  /// sum_i <C_i, A_i> where that follows from the cotangent alone: Lambda_i e_i tells what A_i does. `scale` is kappa.
+  func sumOfInnerProducts(rows: Int, outputs n: Int, scale: Double) -> Double? {
+    guard case .rankTwo(let alpha, let u, _, let lambdaE) = self else { return nil }
+    var sum = 0.0
+    for row in 0..<rows { sum += 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale }
+    return sum
+  }
+}
+
 /// What of C reaches A, through the normalisation: C' = kappa C + a A + i I.
 struct NormalizedCotangent {
   var kappa: Double

@@ -35,8 +35,9 @@ final class MetricWorkers {
     if metric.differentiatesNormalization(rows: plan.rows, x) {
       let sum = try plan.sum(partials: &partials) { lane, _ in
         let rows = plan.rows(ofLane: lane)
-        return lanes[lane].sumOfInnerProducts(
-          rows: rows.count, x.rows(rows), cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs))
+        let part = cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs)
+        return part.sumOfInnerProducts(rows: rows.count, outputs: metric.outputs, scale: 1 / metric.normalizationScale)
+          ?? lanes[lane].sumOfInnerProducts(rows: rows.count, x.rows(rows), part)
       }
       let m = metric.normalizationScale
       traceWeight = -sum / (Double(plan.rows) * Double(metric.outputs) * m * m)

@@ -87,6 +87,21 @@ final class LossMemory {
     }
   }
 
+  /// Sets the metric's m on the dataset, from the factors that losses then use too where they are kept.
+  func updateNormalization(_ dataset: Dataset) throws {
+    guard let cache, metric.network != nil else {
+      let workers = workers
+      return try metric.updateNormalization(rows: dataset.rows, dataset.x) { try workers.meanTrace(dataset.x) }
+    }
+    try cache.fill(metric, dataset, workers, &partials)
+    let sum = try plan.sum(partials: &partials) { lane, _ in
+      plan.rows(ofLane: lane).reduce(0) { $0 + (cache.factors?.trace($1) ?? .nan) }
+    }
+    let mean = sum / (Double(dataset.rows) * Double(metric.outputs))
+    try metric.updateNormalization(rows: dataset.rows, dataset.x) { mean }
+    cache.renormalize(metric, dataset, workers)
+  }
+
   /// The factors of a tile's rows.
   func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) -> MetricFactors {
     if let cache { return cache.factors!.advanced(by: rows.lowerBound) }
@@ -149,6 +164,15 @@ extension FactorCache {
     }
     factors = workers.lanes[0].normalized(
       rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)
+    source = (metric.version, dataset.serial, dataset.version)
+  }
+}
+
+extension FactorCache {
+  /// The entries are good, the metric's normalisation has changed.
+  fileprivate func renormalize(_ metric: Metric, _ dataset: Dataset, _ workers: MetricWorkers) {
+    factors = workers.lanes[0].normalized(
+      rows: dataset.rows, UnsafePointer(entries.base), entryStride: metric.entryCount, scales.base)
     source = (metric.version, dataset.serial, dataset.version)
   }
 }

@@ -33,6 +33,11 @@ final class InnerTraining {
     return loss
   }
 
+  /// Sets m of batch_trace on the training rows.
+  func updateNormalization() throws {
+    try fullWorkspace.memory(predictor, metric, rows: dataset.rows).updateNormalization(dataset)
+  }
+
   /// The solver that "auto" stands for.
   static func solver(_ options: TrainerOptions, _ predictor: Predictor) -> InnerSolver {
     switch "\(options.choice(.innerSolver))" {

@@ -367,7 +367,13 @@ extension Trainer {
 
   /// m of batch_trace, on all training rows.
   private func updateNormalization() throws {
-    if metric.normalization == .batchTrace { try metric.updateNormalization(rows: dataset.rows, dataset.x) }
+    guard metric.normalization == .batchTrace else { return }
+    if let inner = innerTraining, inner.metric === metric {
+      try inner.updateNormalization()
+    } else {
+      // The two-stage method, which uses m for its records alone.
+      try metric.updateNormalization(rows: dataset.rows, dataset.x)
+    }
   }
 
   /// A copy of the metric with a model's phi and m.
@@ -382,8 +388,11 @@ extension Trainer {
   func restore(_ model: Model) throws {
     predictor.setParameters(model.theta.base)
     metric.setParameters(model.phi.base)
-    metric.restoreNormalization(scale: model.normalizationScale)
-    try updateNormalization()
+    if metric.normalization == .batchTrace {
+      try metric.updateNormalization(rows: dataset.rows, dataset.x) { model.normalizationScale }
+    } else {
+      metric.restoreNormalization(scale: model.normalizationScale)
+    }
   }
 }
 
