@@ -123,7 +123,7 @@ enum {
 /* How v is found in (H + ridge I) v = g. */
 typedef int32_t taskmet_solver;
 enum {
-    TASKMET_SOLVER_CG = 0,              /* conjugate gradients; on negative curvature goes on with MINRES from its v */
+    TASKMET_SOLVER_CG = 0,              /* conjugate gradients; where A is indefinite or singular goes on with MINRES */
     TASKMET_SOLVER_NORMAL_CG = 1,       /* conjugate gradients on the normal equations (the paper's) */
     TASKMET_SOLVER_MINRES = 2,          /* for indefinite H */
     TASKMET_SOLVER_NEUMANN = 3,         /* v <- v + step (g - A v) */
@@ -472,7 +472,7 @@ typedef struct taskmet_solver_report {
     int64_t operator_products;  /* products with H (or G), but for those that dense builds its matrix from */
     int32_t converged;          /* 1: residual <= tolerance (gauss_newton_cg: of its own system, G + ridge I) */
     int32_t negative_curvature; /* 1: A was found to be indefinite */
-    taskmet_solver solver;      /* the one that finished: MINRES where CG met negative curvature */
+    taskmet_solver solver;      /* the one that finished: MINRES where CG could not go on */
     int32_t reserved;
     double gradient_norm;       /* |g| */
     double solution_norm;       /* |v| */

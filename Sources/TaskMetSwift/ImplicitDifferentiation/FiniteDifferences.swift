@@ -65,7 +65,7 @@ struct GradientCheck {
     let unit = max(abs(analytic), abs(numeric.value), report.scale, .leastNormalMagnitude)
     let error = abs(analytic - numeric.value) / unit
     let noise = numeric.noise / unit
-    if error > tolerance, error > 5 * noise { sawError = true }
+    if (error > tolerance && error > 5 * noise) || !analytic.isFinite { sawError = true }
     if !(noise <= tolerance) && !(error > 5 * noise) { sawNoise = true }
     if report.directions == 0 || error > report.worstError || !error.isFinite {
       report.worstError = error

@@ -1,23 +1,27 @@
 // The iterative solvers of A v = g. Each is a function of a LinearSystem: it moves v, counts iterations, and stops when the
 // residual it keeps is within the tolerance, the limit is reached, or it can do no more.
 
-/// Conjugate gradients (Hestenes and Stiefel). Invariants: r = g - A v, p is A-conjugate to the earlier ones.
-/// Returns at a direction with p'Ap <= 0, having noted it, with v where it was: with Ap = 0 it ends (A is singular), else A
-/// is indefinite.
-/// Work vectors: 0, 1.
+/// Conjugate gradients (Hestenes and Stiefel). Invariants: r = g - A v, p is A-conjugate to the earlier ones. Leaves the v of
+/// the smallest residual it met. A direction with p'Ap <= 0 ends it: with Ap = 0 A is singular, else indefinite.
+/// Work vectors: 0, 1, 2.
 func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
-  let (count, r, p, ap) = (system.count, system.residual, system.vector(0), system.vector(1))
+  let (count, r) = (system.count, system.residual)
+  let (p, ap, best) = (system.vector(0), system.vector(1), system.vector(2))
   p.update(from: r, count: count)
+  best.update(from: system.v, count: count)
   var rr = Double.dot(count, r, r)
-  var largest = 0.0
+  var smallest = rr
+  defer { if smallest < rr { system.v.update(from: best, count: count) } }
   while system.iterations < limit, rr.squareRoot() > system.tolerance * system.gradientNorm {
     try system.apply(p, into: ap)
     let curvature = Double.dot(count, p, ap)
     let lengths = (p: norm(count, p), ap: norm(count, ap))
-    largest = max(largest, lengths.ap / lengths.p)
-    if !(curvature > 1e-14 * lengths.p * lengths.ap) {
+    system.operatorNorm = max(system.operatorNorm, lengths.ap / lengths.p)
+    let largest = system.operatorNorm * lengths.p * lengths.p
+    if !(curvature > 1e-14 * largest) {
       system.brokeDown = true
-      system.negativeCurvature = lengths.ap > 1e-13 * largest * lengths.p
+      // p'Ap = 0 with Ap far from 0 takes eigenvalues of both signs.
+      system.negativeCurvature = curvature < -1e-12 * largest || lengths.ap > 1e-5 * system.operatorNorm * lengths.p
       return
     }
     let alpha = rr / curvature
@@ -28,6 +32,10 @@ func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
     for k in 0..<count { p[k] = r[k] + beta * p[k] }
     rr = next
     system.iterations += 1
+    if rr <= smallest {
+      smallest = rr
+      best.update(from: system.v, count: count)
+    }
   }
 }
 
@@ -54,7 +62,11 @@ func normalConjugateGradients(_ system: LinearSystem, limit: Int, normalRidge: D
     p.update(from: s, count: count)
     while system.iterations < limit, ss > end, system.relativeResidual > system.tolerance {
       try system.apply(p, into: ap)
-      let curvature = Double.dot(count, ap, ap) + normalRidge * Double.dot(count, p, p)
+      let (pp, apap) = (Double.dot(count, p, p), Double.dot(count, ap, ap))
+      system.operatorNorm = max(system.operatorNorm, (apap / pp).squareRoot())
+      // A least-squares solution: what is left of A r is rounding, and following it would only lead v away.
+      if ss.squareRoot() <= 1e-14 * system.operatorNorm * norm(count, r) { return }
+      let curvature = apap + normalRidge * pp
       if !(curvature > 0) { return }
       system.noteCurvature(p, ap)
       let alpha = ss / curvature
@@ -93,13 +105,17 @@ func minimumResidual(_ system: LinearSystem, limit: Int) throws {
     Double.axpy(count, -alpha, current, next)
     Double.axpy(count, -beta, previous, next)
     let nextBeta = norm(count, next)
-    pivot = alpha - beta * beta / pivot
-    if pivot < -1e-14 * (abs(alpha) + nextBeta) { system.negativeCurvature = true }
+    system.operatorNorm = max(system.operatorNorm, (alpha * alpha + beta * beta + nextBeta * nextBeta).squareRoot())
+    // A pivot that is zero to rounding says nothing, nor does any after it.
+    pivot = pivot == 0 ? 0 : alpha - beta * beta / pivot
+    if abs(pivot) < 1e-10 * system.operatorNorm { pivot = 0 }
+    if pivot < 0 { system.negativeCurvature = true }
     let epsilon = s2 * beta
     let diagonal = c1 * alpha - s1 * c2 * beta
     let offDiagonal = s1 * alpha + c1 * c2 * beta
     let rho = (diagonal * diagonal + nextBeta * nextBeta).squareRoot()
-    if rho == 0 { return }
+    // A is singular, and v is a least-squares solution already.
+    if rho <= 1e-10 * system.operatorNorm { return }
     let (c, s) = (diagonal / rho, nextBeta / rho)
     for k in 0..<count { w[k] = (current[k] - offDiagonal * w1[k] - epsilon * w2[k]) / rho }
     Double.axpy(count, c * eta, w, v)

@@ -71,7 +71,7 @@ private func run(_ options: SolverOptions, _ system: LinearSystem) throws -> Lin
   switch options.solver {
   case .cg, .gaussNewtonCG:
     try solveWithRestarts(system, limit: limit, conjugateGradients)
-    if system.negativeCurvature {
+    if system.brokeDown {
       try solveWithRestarts(system, limit: limit, minimumResidual)
       return .minres
     }

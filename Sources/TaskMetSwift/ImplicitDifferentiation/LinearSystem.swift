@@ -45,6 +45,8 @@ final class LinearSystem {
   private(set) var products = 0
   var iterations = 0
   var negativeCurvature = false
+  /// The largest |A w| / |w| that a solver has met: what is rounding is small beside it, also after a restart.
+  var operatorNorm = 0.0
   /// The solver met a direction that it can't go on from.
   var brokeDown = false
   private let memory: Buffer<Double>

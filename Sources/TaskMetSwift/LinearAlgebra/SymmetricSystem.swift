@@ -3,11 +3,14 @@
 import COpenBLAS
 
 /// A factorised symmetric matrix A, n x n. Storage is column-major; A is symmetric, so it is row-major just as well.
+///
+/// A is brought to a diagonal of about 1 first, D A D with D = 1/sqrt|A_kk|: unknowns of very different scales are no rank
+/// deficiency.
 struct SymmetricSystem {
   private enum Factorization {
     case cholesky
     case bunchKaufman(pivots: Buffer<Int32>)
-    /// Eigenvectors in the columns, and the eigenvalues: for a matrix that is singular to working precision.
+    /// Eigenvectors of A itself in the columns, and the eigenvalues: for a matrix that is singular to working precision.
     case eigen(values: Buffer<Double>)
   }
 
@@ -15,6 +18,7 @@ struct SymmetricSystem {
   /// A has a negative eigenvalue.
   let isIndefinite: Bool
   private let factors: Buffer<Double>
+  private let scale: Buffer<Double>
   private let factorization: Factorization
 
   /// Factorises the matrix in place, both of whose triangles must be filled: Cholesky; where that fails, Bunch and Kaufman's;
@@ -23,8 +27,16 @@ struct SymmetricSystem {
     self.order = order
     factors = matrix
     let n = Int32(order)
+    let scale = try Buffer<Double>(count: order)
+    self.scale = scale
+    for k in 0..<order {
+      let entry = abs(matrix[k * (order + 1)])
+      scale[k] = entry > 0 ? 1 / entry.squareRoot() : 1
+    }
+    Self.rescale(matrix, order) { scale[$0] }
     let diagonal = try Buffer<Double>(count: order)
     for k in 0..<order { diagonal[k] = matrix[k * (order + 1)] }
+    /// The upper triangle is left alone by LAPACK.
     func restore() {
       for column in 0..<order {
         matrix[column * (order + 1)] = diagonal[column]
@@ -34,7 +46,7 @@ struct SymmetricSystem {
       }
     }
     if LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, CChar(UInt8(ascii: "L")), n, matrix.base, n) == 0,
-      Self.isWellConditioned(cholesky: matrix, order)
+      (0..<order).allSatisfy({ power(matrix[$0 * (order + 1)], 2) > Self.rounding(order) })
     {
       factorization = .cholesky
       isIndefinite = false
@@ -47,24 +59,24 @@ struct SymmetricSystem {
       return
     }
     restore()
+    Self.rescale(matrix, order) { 1 / scale[$0] }
     let values = try Buffer<Double>(count: order)
     try Self.eigen(matrix, order, values)
     factorization = .eigen(values: values)
     isIndefinite = values[0] < -Self.cutoff(values)
   }
 
-  /// Cholesky may succeed on a matrix that is singular but for rounding; its pivots tell.
-  private static func isWellConditioned(cholesky factor: Buffer<Double>, _ order: Int) -> Bool {
-    var smallest = Double.infinity
-    var largest = 0.0
-    for k in 0..<order {
-      smallest = min(smallest, factor[k * (order + 1)])
-      largest = max(largest, factor[k * (order + 1)])
+  /// What is rounding beside 1 in a matrix that was itself summed up.
+  private static func rounding(_ order: Int) -> Double { 32 * Double(order) * 0x1p-52 }
+
+  private static func rescale(_ matrix: Buffer<Double>, _ order: Int, _ factor: (Int) -> Double) {
+    for column in 0..<order {
+      let columnFactor = factor(column)
+      for row in 0..<order { matrix[row + column * order] *= columnFactor * factor(row) }
     }
-    return smallest * smallest > Double(order) * 0x1p-52 * largest * largest
   }
 
-  /// Pivots, and whether D has a negative eigenvalue; nil where a pivot is zero to working precision.
+  /// Pivots, and whether D has a negative eigenvalue; nil where an eigenvalue of D is zero to working precision.
   private static func bunchKaufman(_ matrix: Buffer<Double>, _ order: Int) throws -> (Buffer<Int32>, Bool)? {
     let n = Int32(order)
     let lower = CChar(UInt8(ascii: "L"))
@@ -77,17 +89,20 @@ struct SymmetricSystem {
     let status = LAPACKE_dsytrf_work(
       LAPACK_COL_MAJOR, lower, n, matrix.base, n, pivots.base, work.base, Int32(work.count))
     if status != 0 { return nil }
-    let threshold = Double(order) * 0x1p-52 * largest
+    let threshold = rounding(order) * largest
     var negative = false
     var k = 0
     while k < order {
-      let pivot = matrix[k * (order + 1)]
+      let a = matrix[k * (order + 1)]
       if pivots[k] > 0 {
-        if abs(pivot) <= threshold { return nil }
-        negative = negative || pivot < 0
+        if abs(a) <= threshold { return nil }
+        negative = negative || a < 0
         k += 1
       } else {
-        negative = true  // a 2 x 2 pivot of this method has one eigenvalue of each sign
+        // A 2 x 2 pivot of this method has one eigenvalue of each sign.
+        let (b, c) = (matrix[k * (order + 1) + 1], matrix[(k + 1) * (order + 1)])
+        if abs(a * c - b * b) <= threshold * max(abs(a), abs(b), abs(c)) { return nil }
+        negative = true
         k += 2
       }
     }
@@ -112,7 +127,7 @@ struct SymmetricSystem {
 
   /// Eigenvalues of this size and below are rounding.
   private static func cutoff(_ values: Buffer<Double>) -> Double {
-    Double(values.count) * 0x1p-52 * max(abs(values[0]), abs(values[values.count - 1]))
+    rounding(values.count) * max(abs(values[0]), abs(values[values.count - 1]))
   }
 
   /// x <- A^-1 x (the least-norm solution where A is singular).
@@ -121,9 +136,13 @@ struct SymmetricSystem {
     let lower = CChar(UInt8(ascii: "L"))
     switch factorization {
     case .cholesky:
+      multiplyElements(order, x, by: scale.base)
       LAPACKE_dpotrs_work(LAPACK_COL_MAJOR, lower, n, 1, factors.base, n, x, n)
+      multiplyElements(order, x, by: scale.base)
     case .bunchKaufman(let pivots):
+      multiplyElements(order, x, by: scale.base)
       LAPACKE_dsytrs_work(LAPACK_COL_MAJOR, lower, n, 1, factors.base, n, pivots.base, x, n)
+      multiplyElements(order, x, by: scale.base)
     case .eigen(let values):
       let coordinates = try Buffer<Double>(repeating: 0, count: order)
       let cutoff = Self.cutoff(values)

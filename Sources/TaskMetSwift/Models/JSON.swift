@@ -118,6 +118,7 @@ private struct JSONParser {
       position += 1
     }
     if position == start { throw error("expected a value") }
+    if position > start + 1, text[start] == UInt8(ascii: "0") { throw error("a number with a leading zero") }
     return result
   }
 

@@ -1,0 +1,162 @@
+// The loss on more rows than a tile and a lane hold: every row gets its own y, weight, residual and metric, and
+// neither the number of threads nor what is kept in memory changes a bit.
+
+import Testing
+
+@testable import TaskMetSwift
+
+/// 600 rows are five tiles, of which the last is a part, in two lanes.
+private let rowCount = 600
+
+private let predictors = [
+  Registry.linearPredictors[5],
+  PredictorSpec(kind: .perceptron(hidden: [3, 2], .tanh), penalizesBias: false),
+  PredictorSpec(kind: .callback(secondOrder: true)),
+]
+
+private let metrics = [
+  MetricSpec(factor: FactorSpec(structure: .scalar, conditioning: .standardized), scaling: .batchTrace),
+  MetricSpec(factor: FactorSpec(structure: .diagonal, conditioning: .constant), floor: 0.05),
+  MetricSpec(factor: FactorSpec(structure: .diagonal, conditioning: .affine), scaling: .batchTraceStale),
+  MetricSpec(factor: FactorSpec(structure: .lowrank, conditioning: .constant), scaling: .trace),
+  MetricSpec(factor: FactorSpec(structure: .lowrank, conditioning: .hidden), scaling: .batchTrace, floor: 0.05),
+  MetricSpec(factor: FactorSpec(structure: .full, conditioning: .hidden), scaling: .frobenius),
+]
+
+private let setting = LossSetting(weighted: true, rho: 0.3)
+
+/// What the bits of a loss are compared by.
+private struct Results: Equatable {
+  let value: Double
+  let gradient: [Double]
+  let hessian: [Double]
+  let gaussNewton: [Double]
+  let cross: [Double]
+
+  init(_ loss: MetricisedLoss, _ theta: [Double]) throws {
+    var random = RandomGenerator(seed: 51)
+    let w = [Double].direction(theta.count, &random)
+    try loss.linearize(theta)
+    // In an order that makes each step on what the one before has left in the work space.
+    hessian = try loss.product(w)
+    cross = try loss.cross(w)
+    value = try loss.value(theta)
+    gaussNewton = try loss.product(w, gaussNewton: true)
+    gradient = try loss.gradient(theta)
+  }
+}
+
+@Suite("The loss on many rows")
+struct ManyRowsTests {
+  @Test("value and derivatives = the formulas, row by row", arguments: predictors, metrics)
+  func formulas(_ predictor: PredictorSpec, _ metric: MetricSpec) throws {
+    let problem = try Problem(predictor, metric, setting, rows: rowCount)
+    let (theta, x) = (problem.theta, problem.data.dataset.x)
+    let results = try Results(problem.loss(), theta)
+    var random = RandomGenerator(seed: 51)
+    let w = [Double].direction(theta.count, &random)
+    func penalty(_ a: [Double]) -> [Double] {
+      zip(predictor.penaltyMask(theta.count), a).map { setting.rho * $0 * $1 }
+    }
+    let residual = predictor.predictions(theta, problem.data.x).values.values .- problem.data.y.values
+    let weighted = problem.applyMetric(residual)
+    expectEqual(results.value, problem.referenceValue(theta), to: 1e-12)
+    expectEqual(results.gradient, try problem.predictor.pullback(theta, x, weighted) .+ penalty(theta), to: 1e-11)
+    let u = try problem.predictor.pushforward(theta, x, w)
+    expectEqual(
+      results.gaussNewton, try problem.predictor.pullback(theta, x, problem.applyMetric(u)) .+ penalty(w), to: 1e-11)
+    let lambda = problem.referenceLambda
+    let lambdaE = (0..<rowCount).flatMap { lambda[$0] * Array(residual[(3 * $0)..<(3 * $0 + 3)]) }
+    let alpha = (-1 / Double(rowCount)) * problem.data.weights
+    expectEqual(
+      results.cross, try problem.metric.pullback(x, alpha: alpha, u: u, e: residual, lambdaE: lambdaE), to: 1e-11)
+  }
+
+  @Test("H w and the cross product = differences", arguments: predictors, metrics)
+  func differences(_ predictor: PredictorSpec, _ metric: MetricSpec) throws {
+    let problem = try Problem(predictor, metric, setting, rows: rowCount)
+    let (theta, phi) = (problem.theta, problem.metric.phi)
+    let loss = try problem.loss()
+    let results = try Results(loss, theta)
+    var random = RandomGenerator(seed: 51)
+    let w = [Double].direction(theta.count, &random)
+    expectEqual(results.hessian, try derivative { try loss.gradient(theta .+ $0 * w) }, to: 1e-9)
+    let d = [Double].direction(phi.count, &random)
+    let moved = try problem.movingMetric()
+    let expected = try derivative { dot(try moved(phi .+ $0 * d).gradient(theta), w) }
+    expectEqual(dot(results.cross, d), -expected, to: 1e-9)
+  }
+
+  @Test("any number of threads and any cache give the same bits", arguments: predictors, metrics)
+  func bits(_ predictor: PredictorSpec, _ metric: MetricSpec) throws {
+    let problem = try Problem(predictor, metric, setting, rows: rowCount)
+    let expected = try Results(problem.loss(), problem.theta)
+    for workspace in [Workspace(threads: 2), Workspace(threads: 7, metricCacheBytes: 1)] {
+      let other = try Problem(predictor, metric, setting, rows: rowCount, workspace)
+      let results = try Results(other.loss(), other.theta)
+      #expect(results == expected, "\(workspace.threads) threads, \(workspace.metricCacheBytes) bytes")
+    }
+  }
+
+  @Test("what a workspace keeps follows phi, the data, the weights and the settings", arguments: [1 << 28, 1])
+  func workspace(_ cacheBytes: Int) throws {
+    let problem = try Problem(predictors[0], metrics[5], setting, Workspace(metricCacheBytes: cacheBytes))
+    let (theta, data) = (problem.theta, problem.data)
+    let dataset = try Dataset(data.x, data.y)
+    func check(_ what: String) throws {
+      func results(_ workspace: Workspace) throws -> Results {
+        try Results(MetricisedLoss(problem.predictor, problem.metric, dataset, rho: 0.1, workspace), theta)
+      }
+      let kept = try results(problem.workspace)
+      #expect(try kept == results(Workspace()), "\(what)")
+    }
+    try check("first use")
+    problem.metric.setParameters(problem.metric.phi .+ [Double](repeating: 0.1, count: problem.metric.parameterCount))
+    try check("phi")
+    problem.metric.setFloor(0.2)
+    try check("floor")
+    try problem.metric.setNormalization(.trace)
+    try check("normalisation")
+    problem.metric.setStandardization(Standardization(mean: try Buffer([1, 2]), scale: try Buffer([3, 4])))
+    try check("the metric's standardisation")
+    let other = try TestData(outputs: 3, seed: 9)
+    try dataset.refill(other.dataset.x, other.dataset.y, weights: nil)
+    try check("the rows")
+    try dataset.setWeights([1, 2, 0, 3, 0.5])
+    try check("the weights")
+    let predictor = problem.predictor as! NetworkPredictor
+    predictor.setStandardization(inputs: nil, targets: predictor.targetStandardization)
+    try check("the predictor's standardisation")
+    let larger = try TestData(rows: 300, outputs: 3, seed: 10)
+    try dataset.refill(larger.dataset.x, larger.dataset.y, weights: larger.weights)
+    try check("more rows")
+  }
+
+  /// The loss of all rows is the mean of the parts' losses, and so is everything else. The network is so wide that the
+  /// activations of all rows are too much to keep between products, and those of a part are not.
+  @Test("where activations aren't kept, H w and the cross product are the same")
+  func recomputed() throws {
+    let predictor = try NetworkPredictor(
+      inputs: 2, hidden: [7000], outputs: 1, activation: .tanh, outputActivation: .identity, seed: 1)
+    let data = try TestData(rows: 400, outputs: 1, weighted: true)
+    let metric = try MetricSpec(factor: FactorSpec(structure: .diagonal, conditioning: .affine))
+      .make(outputs: 1, data.x, rows: data.dataset.x)
+    func results(_ rows: Range<Int>) throws -> (keeps: Bool, vectors: [[Double]]) {
+      let part = try Dataset(
+        copying: data.dataset.x.rows(rows), data.dataset.y.rows(rows))
+      try part.setWeights(Array(data.weights[rows]))
+      let loss = try MetricisedLoss(predictor, metric, part, rho: 0.1, Workspace())
+      let results = try Results(loss, predictor.theta)
+      return (
+        loss.memory.keepsLinearization,
+        [[results.value], results.gradient, results.hessian, results.gaussNewton, results.cross]
+      )
+    }
+    let all = try results(0..<400)
+    let parts = [try results(0..<200), try results(200..<400)]
+    #expect(!all.keeps && parts[0].keeps)
+    for (index, vector) in all.vectors.enumerated() {
+      expectEqual(vector, 0.5 * parts[0].vectors[index] .+ 0.5 * parts[1].vectors[index], to: 1e-11)
+    }
+  }
+}
