@@ -31,6 +31,42 @@ struct RandomGeneratorTests {
       [-0.7689930538210061, 1.6661184587142, -0.8684461074702454, -2.7391511556643047], to: 1e-14)
   }
 
+  @Test(
+    "samples are different numbers, all of them equally often", arguments: [(3, 10), (9, 10), (1, 1), (20, 7), (0, 5)])
+  func samples(_ wanted: Int, _ count: Int) {
+    var random = RandomGenerator(seed: 4)
+    var hits = [Int](repeating: 0, count: count)
+    for _ in 0..<2000 {
+      let sample = random.sample(wanted, of: count)
+      #expect(Set(sample).count == min(wanted, count) && sample.count == min(wanted, count))
+      for k in sample { hits[k] += 1 }
+    }
+    let expected = 2000.0 * Double(min(wanted, count)) / Double(count)
+    #expect(hits.allSatisfy { abs(Double($0) - expected) < 5 * expected.squareRoot() + 1e-9 })
+  }
+
+  @Test("permutations, each place equally often")
+  func permutations() {
+    var random = RandomGenerator(seed: 5)
+    var first = [Int](repeating: 0, count: 6)
+    for _ in 0..<3000 {
+      let order = random.permutation(of: 6)
+      #expect(order.sorted() == Array(0..<6))
+      first[order[0]] += 1
+    }
+    #expect(first.allSatisfy { abs($0 - 500) < 110 })
+    #expect(random.permutation(of: 0) == [] && random.permutation(of: 1) == [0])
+  }
+
+  @Test("a generator goes on from its words")
+  func words() {
+    var random = RandomGenerator(seed: 6)
+    _ = (0..<5).map { _ in random.next() }
+    var other = RandomGenerator(seed: 0)
+    other.words = random.words
+    #expect((0..<5).map { _ in other.next() } == (0..<5).map { _ in random.next() })
+  }
+
   @Test("moments")
   func moments() {
     var random = RandomGenerator(seed: 3)
@@ -213,6 +249,19 @@ struct SymmetricSystemTests {
     let (x, indefinite) = try solve(a, [1, 2, 3])
     expectEqual(x, a.solve([1, 2, 3]), to: 1e-13)
     #expect(indefinite)
+  }
+
+  @Test("a pivot of two that is zero but for rounding is singular")
+  func smallPivotOfTwo() throws {
+    let (x, _) = try solve(DenseMatrix([[1, 0, 0], [0, 0, 1e-30], [0, 1e-30, 0]]), [2, 1e-20, 1])
+    expectEqual(x, [2, 0, 0], to: 1e-12)
+  }
+
+  @Test("extreme eigenvalues", arguments: [[3, -1, 0.5], [2], [1e-8, 1, 1, 4], [-5, -7]])
+  func eigenvalues(_ eigenvalues: [Double]) throws {
+    let matrix = try Buffer(LinearProblem("", eigenvalues: eigenvalues).dense.values)
+    let (smallest, largest) = try extremeEigenvalues(matrix.base, order: eigenvalues.count)
+    expectEqual([smallest, largest], [eigenvalues.min()!, eigenvalues.max()!], to: 1e-14, scale: 1)
   }
 
   @Test("a definite matrix of very different scales is not singular")

@@ -132,6 +132,31 @@ struct ManyRowsTests {
     try check("more rows")
   }
 
+  @Test("m set from kept factors, and factors copied from other rows', are what evaluating gives", arguments: [1, 2])
+  func keptFactors(_ threads: Int) throws {
+    let spec = MetricSpec(factor: FactorSpec(structure: .lowrank, conditioning: .hidden), scaling: .batchTrace)
+    let problem = try Problem(predictors[0], spec, setting, rows: rowCount, Workspace(threads: threads))
+    let (metric, dataset, theta) = (problem.metric, problem.data.dataset, problem.theta)
+    let (expected, m) = (try Results(problem.loss(), theta), metric.normalizationScale)
+    metric.setParameters(metric.phi)  // m is out of date
+    let table = try problem.workspace.memory(problem.predictor, metric, rows: rowCount)
+    try table.updateNormalization(dataset)
+    expectEqual(metric.normalizationScale, m, to: 1e-14)
+    #expect(metric.differentiatesNormalization(rows: rowCount, dataset.x))
+    let results = try Results(problem.loss(), theta)
+    expectEqual(
+      results.gradient + results.hessian + results.cross, expected.gradient + expected.hessian + expected.cross,
+      to: 1e-13)
+    // A minibatch in any order, with repetitions.
+    let rows = [599, 0, 128, 127, 300, 0]
+    let batch = try Dataset(rows, of: dataset)
+    func value(_ factors: GatheredFactors?) throws -> Results {
+      try Results(
+        MetricisedLoss(problem.predictor, metric, batch, rho: 0.1, Workspace(), factors: factors), theta)
+    }
+    #expect(try value(GatheredFactors(table: table, rows: rows)) == value(nil))
+  }
+
   /// The loss of all rows is the mean of the parts' losses, and so is everything else. The network is so wide that the
   /// activations of all rows are too much to keep between products, and those of a part are not.
   @Test("where activations aren't kept, H w and the cross product are the same")

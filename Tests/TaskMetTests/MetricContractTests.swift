@@ -128,6 +128,28 @@ struct MetricContractTests {
   }
 }
 
+extension MetricContractTests {
+  @Test("the spectrum and the diagonal without forming Lambda = Lambda's", arguments: Registry.factors)
+  func spectrum(_ factor: FactorSpec) throws {
+    try Self.forEach(factor, many: false) { test in
+      let n = test.outputs
+      let lambda = try test.metric.lambda(test.data.dataset.x)
+      let scratch = try Buffer<Double>(count: n * n)
+      try MetricEvaluation(test.metric).forEachBlock(rows: 5, test.data.dataset.x) { _, count, factors in
+        for i in 0..<count {
+          let formed = Array(lambda[(i * n * n)..<((i + 1) * n * n)])
+          let (smallest, largest) = try factors.extremeEigenvalues(i, scratch: scratch.base)
+          var matrix = formed
+          let expected = try extremeEigenvalues(&matrix, order: n)
+          expectEqual(
+            [smallest, largest], [expected.smallest, expected.largest], to: 1e-13, test.spec.testDescription)
+          for k in 0..<n { expectEqual(factors.diagonalEntry(i, k), formed[k * n + k], to: 1e-13) }
+        }
+      }
+    }
+  }
+}
+
 @Suite("A metric's start, settings and normalisation")
 struct MetricSettingsTests {
   private static func make(_ factor: FactorSpec, outputs: Int = 3, rank: Int = 2, seed: UInt64 = 1) throws -> Metric {
@@ -234,5 +256,16 @@ struct MetricSettingsTests {
     metric.setParameters([Double](repeating: 0.5, count: metric.parameterCount))
     metric.setFloor(1)
     #expect(try copy.lambda(data.dataset.x) == lambda)
+    metric.become(copy)
+    #expect(try metric.lambda(data.dataset.x) == lambda && metric.floor == 0.05)
+    #expect(metric.differentiatesNormalization(rows: 5, data.dataset.x), "m and what it was made from come along")
+  }
+
+  @Test("a floor set later leaves eps where it was, or close to the floor", arguments: [0.0, 0.05, 0.1, 0.4])
+  func floorKeepingEpsilon(_ floor: Double) throws {
+    let metric = try Self.make(FactorSpec(structure: .diagonal, conditioning: .constant))
+    metric.setFloorKeepingEpsilon(floor)
+    #expect(metric.floor == floor)
+    expectEqual(metric.epsilon, floor <= 0.09 ? 0.1 : floor + 0.01, to: 1e-14)
   }
 }

@@ -70,6 +70,18 @@ struct FirstOrderTests {
     #expect(try run(used, Self.gradients, from: [1, 2, 3]) == run(fresh, Self.gradients, from: [1, 2, 3]))
   }
 
+  @Test("an optimiser goes on from a state, or from the start", arguments: 0..<2)
+  func states(_ index: Int) throws {
+    let optimizer = try Optimizer(Self.methods[index], count: 3, learningRate: 0.1)
+    let middle = try run(optimizer, Array(Self.gradients.prefix(3)), from: [1, 2, 3])
+    let state = try optimizer.state()
+    let end = try run(optimizer, Array(Self.gradients.dropFirst(3)), from: middle.last!)
+    optimizer.restore(state)
+    #expect(try run(optimizer, Array(Self.gradients.dropFirst(3)), from: middle.last!) == end)
+    optimizer.restore(nil)
+    #expect(try run(optimizer, Array(Self.gradients.prefix(3)), from: [1, 2, 3]) == middle)
+  }
+
   @Test("a step that isn't finite is refused, and nothing has happened", arguments: 0..<2)
   func refusal(_ index: Int) throws {
     let method = Self.methods[index]

@@ -76,6 +76,9 @@ func requireCount(_ count: Int64, _ expected: Int, _ name: String) throws {
   guard count == Int64(expected) else { throw TaskMetError.shape("\(name) must be \(expected), got \(count)") }
 }
 
+/// A number of rows: BLAS counts them too.
+func requireRowCount(_ value: Int64, _ name: String = "rows") throws -> Int { try requireWidth(value, name) }
+
 /// rows x columns reals with a row stride, by their bounds alone.
 private func checkBounds(_ rows: Int, _ columns: Int, _ stride: Int64, _ name: String, _ strideName: String) throws {
   guard stride >= Int64(columns) else {

@@ -7,7 +7,7 @@ private func requireData(
   _ rows: Int64, _ features: Int, _ x: UnsafePointer<Double>?, _ xStride: Int64, _ targets: Int,
   _ y: UnsafePointer<Double>?, _ yStride: Int64
 ) throws -> (x: MatrixView, y: MatrixView) {
-  let rows = try requireInteger(rows, "rows")
+  let rows = try requireRowCount(rows)
   return (
     try requireMatrix(x, rows: rows, columns: features, stride: xStride, "x"),
     try requireMatrix(y, rows: rows, columns: targets, stride: yStride, "y")

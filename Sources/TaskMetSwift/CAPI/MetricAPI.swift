@@ -138,7 +138,7 @@ public func taskmet_metric_set_standardization(
 private func requireRows(
   _ object: Metric, _ rows: Int64, _ x: UnsafePointer<Double>?, _ stride: Int64
 ) throws -> (rows: Int, x: MatrixView?) {
-  let rows = try requireInteger(rows, "rows")
+  let rows = try requireRowCount(rows)
   if object.network == nil { return (rows, nil) }
   return (rows, try requireMatrix(x, rows: rows, columns: object.inputs, stride: stride, "x"))
 }

@@ -185,7 +185,7 @@ public func taskmet_predictor_predict(
 ) -> taskmet_status {
   call("predictor_predict") {
     let object: Predictor = try resolve(predictor, "predictor")
-    let rows = try requireInteger(rows, "rows")
+    let rows = try requireRowCount(rows)
     let out = try requireOutput(out, rows: rows, columns: object.outputs, stride: out_stride, "out")
     let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
@@ -203,7 +203,7 @@ public func taskmet_predictor_vjp(
 ) -> taskmet_status {
   call("predictor_vjp") {
     let object: Predictor = try resolve(predictor, "predictor")
-    let rows = try requireInteger(rows, "rows")
+    let rows = try requireRowCount(rows)
     let out = try requireOutput(out, count, object.parameterCount, "out")
     let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
     let c = try requireMatrix(c, rows: rows, columns: object.outputs, stride: c_stride, "c")
@@ -220,7 +220,7 @@ public func taskmet_predictor_jvp(
 ) -> taskmet_status {
   call("predictor_jvp") {
     let object: Predictor = try resolve(predictor, "predictor")
-    let rows = try requireInteger(rows, "rows")
+    let rows = try requireRowCount(rows)
     let out = try requireOutput(out, rows: rows, columns: object.outputs, stride: out_stride, "out")
     let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
     let v = try requireVector(v, count, object.parameterCount, "v", "count")

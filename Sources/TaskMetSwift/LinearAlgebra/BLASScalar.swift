@@ -24,6 +24,23 @@ protocol BLASScalar: BinaryFloatingPoint, BitwiseCopyable, SIMDScalar, Codable {
 
 private func flag(_ transpose: Bool) -> CBLAS_TRANSPOSE { transpose ? CblasTrans : CblasNoTrans }
 
+/// Calls body with the start and the length of pieces that BLAS can count: one, but for very long vectors.
+@inline(__always)
+private func forEachPiece(_ count: Int, _ body: (Int, Int32) -> Void) {
+  let longest = 1 << 30
+  if count <= longest { return body(0, Int32(truncatingIfNeeded: count)) }
+  for start in stride(from: 0, to: count, by: longest) {
+    body(start, Int32(truncatingIfNeeded: min(longest, count - start)))
+  }
+}
+
+@inline(__always)
+private func reduceInPieces<Scalar: BinaryFloatingPoint>(_ count: Int, _ body: (Int, Int32) -> Scalar) -> Scalar {
+  var sum: Scalar = 0
+  forEachPiece(count) { sum += body($0, $1) }
+  return sum
+}
+
 extension Double: BLASScalar {
   @inline(__always)
   static func multiply(
@@ -37,13 +54,13 @@ extension Double: BLASScalar {
       beta, c, Int32(ldc))
   }
   static func dot(_ count: Int, _ x: UnsafePointer<Double>, _ y: UnsafePointer<Double>) -> Double {
-    cblas_ddot(Int32(count), x, 1, y, 1)
+    reduceInPieces(count) { cblas_ddot($1, x + $0, 1, y + $0, 1) }
   }
   static func axpy(_ count: Int, _ alpha: Double, _ x: UnsafePointer<Double>, _ y: UnsafeMutablePointer<Double>) {
-    cblas_daxpy(Int32(count), alpha, x, 1, y, 1)
+    forEachPiece(count) { cblas_daxpy($1, alpha, x + $0, 1, y + $0, 1) }
   }
   static func scale(_ count: Int, _ alpha: Double, _ x: UnsafeMutablePointer<Double>) {
-    cblas_dscal(Int32(count), alpha, x, 1)
+    forEachPiece(count) { cblas_dscal($1, alpha, x + $0, 1) }
   }
   static func exponential(_ x: Double) -> Double { Glibc.exp(x) }
   static func exponentialMinusOne(_ x: Double) -> Double { Glibc.expm1(x) }
@@ -65,13 +82,13 @@ extension Float: BLASScalar {
       beta, c, Int32(ldc))
   }
   static func dot(_ count: Int, _ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
-    cblas_sdot(Int32(count), x, 1, y, 1)
+    reduceInPieces(count) { cblas_sdot($1, x + $0, 1, y + $0, 1) }
   }
   static func axpy(_ count: Int, _ alpha: Float, _ x: UnsafePointer<Float>, _ y: UnsafeMutablePointer<Float>) {
-    cblas_saxpy(Int32(count), alpha, x, 1, y, 1)
+    forEachPiece(count) { cblas_saxpy($1, alpha, x + $0, 1, y + $0, 1) }
   }
   static func scale(_ count: Int, _ alpha: Float, _ x: UnsafeMutablePointer<Float>) {
-    cblas_sscal(Int32(count), alpha, x, 1)
+    forEachPiece(count) { cblas_sscal($1, alpha, x + $0, 1) }
   }
   static func exponential(_ x: Float) -> Float { Glibc.expf(x) }
   static func exponentialMinusOne(_ x: Float) -> Float { Glibc.expm1f(x) }

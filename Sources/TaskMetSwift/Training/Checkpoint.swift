@@ -190,7 +190,8 @@ extension Trainer {
       return instance
     }
     let length = try file.length("verdict.cotangent")
-    guard length == outer.rows(ofInstances: instances).count * outer.targets else {
+    let rows = instances.reduce(0) { $0 + outer.rowRange(ofInstance: $1).count }
+    guard length == rows * outer.targets else {
       throw TaskMetError.format("the verdict's gradient has \(length) numbers")
     }
     let summary = try file.tensor("verdict", shape: [2])

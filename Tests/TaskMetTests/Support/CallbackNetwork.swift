@@ -1,4 +1,5 @@
-// Predictors of the caller's behind C function pointers: W2 tanh(W1 x + c1) + c2 with its derivatives, and a linear one.
+// Predictors of the caller's behind C function pointers: W2 tanh(W1 x + c1) + c2 with its derivatives by hand, and a
+// linear one.
 
 import CTaskMet
 import Glibc
