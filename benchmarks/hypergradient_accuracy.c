@@ -173,7 +173,8 @@ static void measure(const setting *s, taskmet_trainer *trainer, generator *rando
     CHECK(taskmet_hypergradient_from_gradient(solved, metric, t->dataset, s->rho, g, p, &dense, NULL, NULL, 0, exact, q,
                                               NULL));
 
-    const taskmet_solver_options chosen = s->linear ? dense : solver_with(TASKMET_SOLVER_CG, 1e-4, 1e-3);
+    taskmet_solver_options chosen = s->linear ? dense : solver_with(TASKMET_SOLVER_CG, 1e-4, 1e-3);
+    chosen.max_iterations = 300;
     task_gradient(s, predictor, instances, random, g, p);
     CHECK(taskmet_hypergradient_from_gradient(predictor, metric, t->dataset, s->rho, g, p, &chosen, NULL, NULL, 0, estimate,
                                               q, NULL));

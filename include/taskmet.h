@@ -672,7 +672,7 @@ typedef struct taskmet_record {
     int32_t solver_converged;
     int32_t negative_curvature;
     double agreement;                 /* cosine of that hypergradient's two halves (option agreement_interval) */
-    int32_t trusted;                  /* 1: residual, inner gradient and agreement are within their thresholds */
+    int32_t trusted;                  /* 1: no negative curvature; residual, inner gradient, agreement within thresholds */
     int32_t is_best;                  /* 1: this model is the best so far */
     double metric_rate;               /* the learning rate of phi, after all halvings */
     int64_t rollbacks;                /* steps tried and undone before this one */

@@ -1,8 +1,8 @@
 // The iterative solvers of A v = g. Each is a function of a LinearSystem: it moves v, counts iterations, and stops when the
 // residual it keeps is within the tolerance, the limit is reached, or it can do no more.
 
-/// Conjugate gradients (Hestenes and Stiefel). Invariants: r = g - A v, p is A-conjugate to the earlier ones. Leaves the v of
-/// the smallest residual it met. A direction with p'Ap <= 0 ends it: with Ap = 0 A is singular, else indefinite.
+/// Conjugate gradients (Hestenes and Stiefel). Invariants: r = g - A v, p is A-conjugate to the earlier ones.
+/// A direction with p'Ap <= 0 ends it, with the v of the smallest residual so far: with Ap = 0 A is singular, else indefinite.
 /// Work vectors: 0, 1, 2.
 func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
   let (count, r) = (system.count, system.residual)
@@ -11,7 +11,6 @@ func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
   best.update(from: system.v, count: count)
   var rr = Double.dot(count, r, r)
   var smallest = rr
-  defer { if smallest < rr { system.v.update(from: best, count: count) } }
   while system.iterations < limit, rr.squareRoot() > system.tolerance * system.gradientNorm {
     try system.apply(p, into: ap)
     let curvature = Double.dot(count, p, ap)
@@ -21,6 +20,7 @@ func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
     if !(curvature > 1e-14 * largest) {
       system.brokeDown = true
       // p'Ap = 0 with Ap far from 0 takes eigenvalues of both signs.
+      if smallest < rr { system.v.update(from: best, count: count) }
       system.negativeCurvature = curvature < -1e-12 * largest || lengths.ap > 1e-5 * system.operatorNorm * lengths.p
       return
     }

@@ -248,11 +248,8 @@ extension Metric {
   /// m does not depend on the rows of a constant metric.
   private func source(rows: Int, _ x: MatrixView?) -> NormalizationSource {
     guard network != nil, let x else { return NormalizationSource(version: version, rows: 0, fingerprint: 0) }
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    for row in 0..<x.rows {
-      let line = x.row(row)
-      for column in 0..<x.columns { hash = (hash ^ line[column].bitPattern) &* 0x0000_0100_0000_01B3 }
-    }
-    return NormalizationSource(version: version, rows: rows, fingerprint: hash)
+    var hash = Fingerprint()
+    hash.add(x)
+    return NormalizationSource(version: version, rows: rows, fingerprint: hash.value)
   }
 }

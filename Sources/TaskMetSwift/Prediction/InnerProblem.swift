@@ -33,7 +33,7 @@ extension MetricisedLoss {
     guard report.value.isFinite, report.gradientNorm.isFinite, firstNonFinite(parameterCount, theta) == nil else {
       throw TaskMetError.numerical(
         "the prediction loss is \(report.value) after \(report.iterations) inner iterations; standardise the data or "
-          + "lower learning_rate")
+          + "lower the learning rate")
     }
     return report
   }

@@ -55,31 +55,38 @@ extension Trainer {
     let shape = "\(predictor.inputs) -> \(predictor.outputs), \(predictor.parameterCount) parameters"
     guard let network = (predictor as? NetworkPredictor)?.network else { return "callback " + shape }
     return "network " + shape + network.layers.map { ", \($0.outputs) \($0.activation.name)" }.joined()
+      + standardizationSignature("inputs", (predictor as? NetworkPredictor)?.inputStandardization)
+      + standardizationSignature("targets", (predictor as? NetworkPredictor)?.targetStandardization)
   }
 
   private var metricSignature: String {
     let shape = "\(metric.structure.name) \(metric.inputs) -> \(metric.outputs), rank \(metric.rank)"
     return shape + (metric.network?.layers ?? []).map { ", \($0.outputs) \($0.activation.name)" }.joined()
+      + standardizationSignature("inputs", metric.standardization)
+  }
+
+  /// Which standardisation: the parameters mean nothing under another one.
+  private func standardizationSignature(_ side: String, _ standardization: Standardization?) -> String {
+    guard let standardization else { return "" }
+    var hash = Fingerprint()
+    for values in [standardization.mean, standardization.scale] {
+      hash.add(MatrixView(values.base, rows: 1, columns: values.count))
+    }
+    return ", \(side) standardised (\(String(hash.value, radix: 16)))"
   }
 
   /// Of all numbers of the training and validation data.
   private var fingerprint: String {
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    func add(_ value: UInt64) { hash = (hash ^ value) &* 0x0000_0100_0000_01B3 }
-    func add(_ matrix: MatrixView) {
-      for row in 0..<matrix.rows {
-        for column in 0..<matrix.columns { add(matrix.row(row)[column].bitPattern) }
-      }
-    }
+    var hash = Fingerprint()
     for data in [dataset, validation] {
       guard let data else { continue }
-      add(UInt64(data.rows))
-      add(data.x)
-      add(data.y)
-      if let weights = data.weights { add(MatrixView(weights.base, rows: 1, columns: data.rows)) }
-      for instance in 0..<data.instanceCount { add(UInt64(data.rowRange(ofInstance: instance).lowerBound)) }
+      hash.add(UInt64(data.rows))
+      hash.add(data.x)
+      hash.add(data.y)
+      if let weights = data.weights { hash.add(MatrixView(weights.base, rows: 1, columns: data.rows)) }
+      for instance in 0..<data.instanceCount { hash.add(UInt64(data.rowRange(ofInstance: instance).lowerBound)) }
     }
-    return String(hash, radix: 16) + " of \(dataset.rows) and \(validation?.rows ?? 0) rows"
+    return String(hash.value, radix: 16) + " of \(dataset.rows) and \(validation?.rows ?? 0) rows"
   }
 
   // MARK: Reading

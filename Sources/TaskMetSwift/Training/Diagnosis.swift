@@ -21,6 +21,9 @@ extension Trainer {
       complaints.append("the linear system's residual is \(rounded(step.report.residual))")
       enlarge(\.solverFactor, &state, "solver_iterations", options.integer(.solverIterations))
     }
+    if step.report.negativeCurvature {
+      complaints.append("the Hessian has negative curvature: the predictor is not at a minimum of its loss")
+    }
     if innerNorm > innerLimit {
       complaints.append("the inner gradient's norm is \(rounded(innerNorm)), \(rounded(reference)) before the warm-up")
       enlarge(\.innerFactor, &state, "inner_iterations", options.integer(.innerIterations))
@@ -61,12 +64,13 @@ extension Trainer {
   func degenerateSetups(_ state: TrainerState) -> [String] {
     var warnings: [String] = []
     let rho = options.real(.rho)
-    if metric.network == nil, rho == 0 {
+    let scaleless = rho == 0 || metric.normalization == .batchTrace
+    if metric.network == nil, scaleless {
       if metric.outputs == 1 || metric.structure == .scalar {
         warnings.append(
           "a constant metric of one number scales the prediction loss, and the best predictor does not depend on that: "
             + "use a conditional metric")
-      } else if predictor.isLinear {
+      } else if predictor.isLinear, rho == 0 {
         warnings.append(
           "a constant metric has no effect on an unregularised linear predictor (generalised least squares equals "
             + "ordinary least squares): use a conditional metric, rho > 0, or another predictor")

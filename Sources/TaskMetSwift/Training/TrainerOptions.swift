@@ -112,7 +112,7 @@ let trainerOptions: [OptionDescriptor] = [
   choice(
     .solver, "solver", ["auto", "cg", "normal_cg", "minres", "neumann", "dense", "gauss_newton_cg", "identity"],
     paper: 2, "solver of the hypergradient's linear system; auto: dense for a linear predictor, else cg"),
-  integer(.solverIterations, "solver_iterations", 100, 1...most, paper: 5, "iterations of that solver, at most"),
+  integer(.solverIterations, "solver_iterations", 300, 1...most, paper: 5, "iterations of that solver, at most"),
   real(.solverTolerance, "solver_tolerance", 1e-4, 0...greatest, paper: 0, "relative residual at which it ends"),
   real(
     .solverRidge, "solver_ridge", 1e-3, 0...greatest, paper: 0,
@@ -237,7 +237,9 @@ struct TrainerOptions: Equatable {
     case (.real(_, let range), .real(let value)):
       if !value.isFinite { throw TaskMetError.invalidArgument("\(name) must be finite, got \(value)") }
       if !range.contains(value) {
-        throw TaskMetError.invalidArgument("\(name) must be \(range.lowerBound) to \(range.upperBound), got \(value)")
+        let lower = range.lowerBound == .leastNonzeroMagnitude ? "> 0" : ">= \(range.lowerBound)"
+        let upper = range.upperBound == .greatestFiniteMagnitude ? "" : " and <= \(range.upperBound)"
+        throw TaskMetError.invalidArgument("\(name) must be \(lower)\(upper), got \(value)")
       }
     case (.choice, .choice): break
     case (.integer, _): throw TaskMetError.invalidArgument("\(name) is an integer option: use _set_int, _get_int")

@@ -1,0 +1,15 @@
+// A number that tells whether two sets of numbers are the same, bit for bit.
+
+/// FNV-1a over 64-bit words.
+struct Fingerprint {
+  private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
+
+  mutating func add(_ word: UInt64) { value = (value ^ word) &* 0x0000_0100_0000_01B3 }
+
+  mutating func add(_ matrix: MatrixView) {
+    for row in 0..<matrix.rows {
+      let line = matrix.row(row)
+      for column in 0..<matrix.columns { add(line[column].bitPattern) }
+    }
+  }
+}
