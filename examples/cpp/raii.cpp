@@ -230,7 +230,7 @@ void learn() {
     int64_t trusted = 0; // a callback may be a lambda with a memory
     trainer.set_validation(validation);
     trainer.set_progress([&](const taskmet_record &record) {
-        trusted += record.trusted;
+        trusted += record.iteration > 0 && record.trusted; // record 0 is the warm-up
         if (record.iteration % 10 == 0)
             std::printf("iteration %3lld: error across the runway %.3f knots, of the wind %.3f\n",
                         static_cast<long long>(record.iteration), std::sqrt(record.validation_task_loss),
