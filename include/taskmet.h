@@ -21,6 +21,7 @@
  *               elements and is at least the row's length. After a vector pointer comes the vector's length, which must be
  *               the expected one. Outputs are overwritten, and must not overlap an input or another output.
  *               Inputs are copied, or read only until the function returns, unless the comment says "borrowed".
+ *   Strings     UTF-8, terminated; paths are used as given.
  *   Values      Every real that is handed in must be finite; NaN and infinities are TASKMET_ERROR_INVALID_ARGUMENT.
  *   Handles     Opaque; made by _create, _load or _copy; given back by _destroy, which accepts NULL and drops the
  *               caller's reference (an object that another one still uses lives on). A destroyed handle, or one of

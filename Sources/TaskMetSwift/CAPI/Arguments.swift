@@ -138,7 +138,10 @@ func requireOutput(
 }
 
 func requirePath(_ path: UnsafePointer<CChar>?) throws -> String {
-  let path = String(cString: try requirePointer(path, "path"))
+  // A repaired string would name another file.
+  guard let path = String(validatingCString: try requirePointer(path, "path")) else {
+    throw TaskMetError.invalidArgument("path must be UTF-8")
+  }
   if path.isEmpty { throw TaskMetError.invalidArgument("path must not be empty") }
   return path
 }
