@@ -120,9 +120,9 @@ struct ExactSolutionTests {
   func solution(_ predictor: PredictorSpec, _ factor: FactorSpec) throws {
     try Self.forEach(predictor, factor) { problem, equations in
       let (theta, report) = try problem.minimize(InnerOptions(solver: .exact))
-      expectEqual(theta, equations.solve(problem.metric.phi), to: 1e-10, problem.description)
+      try requireEqual(theta, equations.solve(problem.metric.phi), to: 1e-10, problem.description)
       #expect(report.converged && report.gradientNorm < 1e-12, "\(problem.description)")
-      expectEqual(report.value, problem.referenceValue(theta), to: 1e-12, problem.description)
+      try requireEqual(report.value, problem.referenceValue(theta), to: 1e-12, problem.description)
     }
   }
 
@@ -135,7 +135,7 @@ struct ExactSolutionTests {
       let v = [Double].normal(loss.parameterCount, &random)
       var solution = [Double](repeating: .nan, count: v.count)
       try DenseHessian(loss, ridge: 0.2).solve(shifted * v, into: &solution)
-      expectEqual(solution, v, to: 1e-11, problem.description)
+      try requireEqual(solution, v, to: 1e-11, problem.description)
     }
   }
 
@@ -149,7 +149,7 @@ struct ExactSolutionTests {
       #expect(report.converged && !report.negativeCurvature, "\(problem.description)")
       var random = RandomGenerator(seed: 63)
       let d = [Double].direction(phi.count, &random)
-      expectEqual(
+      try requireEqual(
         dot(gradient, d), equations.hypergradient(phi, along: d, task), to: 1e-9, scale: max(0.1 * norm(gradient), 0.1),
         problem.description)
     }
@@ -167,7 +167,7 @@ struct ExactSolutionTests {
       var random = RandomGenerator(seed: 64)
       let d = [Double].direction(phi.count, &random)
       let expected = derivative { task.loss(equations.predictions(equations.solve(phi .+ $0 * d))) }
-      expectEqual(
+      try requireEqual(
         dot(gradient, d), expected, to: 1e-8, scale: max(0.1 * norm(gradient), 0.1), problem.description)
     }
   }
@@ -247,7 +247,7 @@ struct LeastNormTests {
         let small = try solve(z).theta
         let weights = DenseMatrix(2, rank, Array(small.prefix(2 * rank))) * basis
         let (theta, report) = try solve(z * basis)
-        expectEqual(theta, weights.values + small.dropFirst(2 * rank), to: 1e-8, "bias \(bias), seed \(seed)")
+        try requireEqual(theta, weights.values + small.dropFirst(2 * rank), to: 1e-8, "bias \(bias), seed \(seed)")
         #expect(report.gradientNorm < 1e-12)
       }
     }

@@ -38,9 +38,9 @@ struct LinearSolverTests {
     #expect(positive.report.solver == solver && !positive.report.negativeCurvature && positive.report.converged)
   }
 
-  @Test("curvature of exactly zero with A p not zero is an indefinite A")
-  func zeroCurvature() throws {
-    let result = try solve(.diagonal([1, -1]), [1, 1], SolverOptions(tolerance: 1e-14))
+  @Test("curvature of exactly zero with A p not zero is an indefinite A", arguments: [LinearSolver.cg, .minres])
+  func zeroCurvature(_ solver: LinearSolver) throws {
+    let result = try solve(.diagonal([1, -1]), [1, 1], SolverOptions(solver: solver, tolerance: 1e-14))
     #expect(result.report.solver == .minres && result.report.negativeCurvature && result.report.converged)
     expectEqual(result.v, [1, -1], to: 1e-14)
   }

@@ -12,12 +12,12 @@ struct LossContractTests {
     try Problem.forEach(predictor, factor) { problem in
       let loss = try problem.loss()
       let theta = problem.theta
-      expectEqual(try loss.value(theta), problem.referenceValue(theta), to: 1e-13, problem.description)
+      try requireEqual(try loss.value(theta), problem.referenceValue(theta), to: 1e-13, problem.description)
       let gradient = try loss.gradient(theta)
       var random = RandomGenerator(seed: 21)
       let d = [Double].direction(theta.count, &random)
       let expected = try derivative(step: predictor.step) { try loss.value(theta .+ $0 * d) }
-      expectEqual(dot(gradient, d), expected, to: 1e-9, scale: 0.1 * norm(gradient), problem.description)
+      try requireEqual(dot(gradient, d), expected, to: 1e-9, scale: 0.1 * norm(gradient), problem.description)
     }
   }
 
@@ -32,12 +32,12 @@ struct LossContractTests {
       let u = [Double].direction(theta.count, &random)
       let hw = try loss.product(w)
       let hu = try loss.product(u)
-      expectEqual(dot(u, hw), dot(w, hu), to: 1e-12, scale: 0.1 * norm(hw), "symmetry: \(problem.description)")
+      try requireEqual(dot(u, hw), dot(w, hu), to: 1e-12, scale: 0.1 * norm(hw), "symmetry: \(problem.description)")
       let expected =
         try predictor.lacksSecondOrder
         ? loss.product(w, gaussNewton: true)
         : derivative(step: predictor.step) { try loss.gradient(theta .+ $0 * w) }
-      expectEqual(hw, expected, to: 1e-9, problem.description)
+      try requireEqual(hw, expected, to: 1e-9, problem.description)
     }
   }
 
@@ -54,7 +54,7 @@ struct LossContractTests {
       known = jacobian
       let weighted = problem.applyMetric(jacobian * w)
       let penalty = zip(predictor.penaltyMask(theta.count), w).map { problem.setting.rho * $0 * $1 }
-      expectEqual(
+      try requireEqual(
         try loss.product(w, gaussNewton: true), jacobian.transposed * weighted .+ penalty, to: 1e-12,
         problem.description)
     }
@@ -72,7 +72,7 @@ struct LossContractTests {
       let d = [Double].direction(phi.count, &random)
       let moved = try problem.movingMetric()
       let expected = try derivative { dot(try moved(phi .+ $0 * d).gradient(problem.theta), v) }
-      expectEqual(dot(cross, d), -expected, to: 1e-9, scale: max(0.1 * norm(cross), 1e-2), problem.description)
+      try requireEqual(dot(cross, d), -expected, to: 1e-9, scale: max(0.1 * norm(cross), 1e-2), problem.description)
     }
   }
 }

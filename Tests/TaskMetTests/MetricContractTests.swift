@@ -46,7 +46,7 @@ struct MetricContractTests {
       let expected = test.spec.lambda(
         metric.phi, outputs: test.outputs, test.data.x, m: metric.normalizationScale
       ).flatMap(\.values)
-      expectEqual(try metric.lambda(test.data.dataset.x), expected, to: 1e-13, test.spec.testDescription)
+      try requireEqual(try metric.lambda(test.data.dataset.x), expected, to: 1e-13, test.spec.testDescription)
     }
   }
 
@@ -60,7 +60,7 @@ struct MetricContractTests {
       let pulled = try test.metric.pullback(x, cotangent)
       let d = [Double].direction(pulled.count, &random)
       let expected = try test.derivative(along: d) { dot(try $0.lambda(x), cotangent) }
-      expectEqual(
+      try requireEqual(
         dot(pulled, d), expected, to: 1e-8, scale: 0.1 * max(norm(pulled), norm(cotangent)), test.spec.testDescription)
     }
   }
@@ -86,7 +86,7 @@ struct MetricContractTests {
       }
       let expected = try test.metric.pullback(x, formed)
       let actual = try test.metric.pullback(x, alpha: alpha, u: u, e: e, lambdaE: lambdaE)
-      expectEqual(actual, expected, to: 1e-11, scale: 1, test.spec.testDescription)
+      try requireEqual(actual, expected, to: 1e-11, scale: 1, test.spec.testDescription)
     }
   }
 
@@ -104,11 +104,11 @@ struct MetricContractTests {
       var gradient = [Double](repeating: .nan, count: test.metric.parameterCount)
       let value = try test.metric.regularizer(
         rows: x.rows, factor.isConditional ? x : nil, l1: 0.3, identity: 0.7, gradient: &gradient)
-      expectEqual(value, formula(lambda), to: 1e-13, test.spec.testDescription)
+      try requireEqual(value, formula(lambda), to: 1e-13, test.spec.testDescription)
       var random = RandomGenerator(seed: 43)
       let d = [Double].direction(gradient.count, &random)
       let expected = try test.derivative(along: d) { formula(try $0.lambda(x)) }
-      expectEqual(
+      try requireEqual(
         dot(gradient, d), expected, to: 1e-8, scale: max(0.1 * norm(gradient), 1e-2), test.spec.testDescription)
     }
   }
@@ -141,9 +141,11 @@ extension MetricContractTests {
           let (smallest, largest) = try factors.extremeEigenvalues(i, scratch: scratch.base)
           var matrix = formed
           let expected = try extremeEigenvalues(&matrix, order: n)
-          expectEqual(
+          try requireEqual(
             [smallest, largest], [expected.smallest, expected.largest], to: 1e-13, test.spec.testDescription)
-          for k in 0..<n { expectEqual(factors.diagonalEntry(i, k), formed[k * n + k], to: 1e-13) }
+          for k in 0..<n {
+            try requireEqual(factors.diagonalEntry(i, k), formed[k * n + k], to: 1e-13, test.spec.testDescription)
+          }
         }
       }
     }

@@ -98,7 +98,7 @@ func minimumResidual(_ system: LinearSystem, limit: Int) throws {
   var eta = beta
   var (c1, s1, c2, s2) = (1.0, 0.0, 1.0, 0.0)  // rotations of the last step and of the one before
   beta = 0
-  var pivot = Double.infinity
+  var pivot: Double? = .infinity
   while system.iterations < limit, abs(eta) > system.tolerance * system.gradientNorm {
     try system.apply(current, into: next)
     let alpha = Double.dot(count, current, next)
@@ -106,10 +106,14 @@ func minimumResidual(_ system: LinearSystem, limit: Int) throws {
     Double.axpy(count, -beta, previous, next)
     let nextBeta = norm(count, next)
     system.operatorNorm = max(system.operatorNorm, (alpha * alpha + beta * beta + nextBeta * nextBeta).squareRoot())
-    // A pivot that is zero to rounding says nothing, nor does any after it.
-    pivot = pivot == 0 ? 0 : alpha - beta * beta / pivot
-    if abs(pivot) < 1e-10 * system.operatorNorm { pivot = 0 }
-    if pivot < 0 { system.negativeCurvature = true }
+    if let previousPivot = pivot {
+      let nextPivot = alpha - beta * beta / previousPivot
+      // A pivot that is zero to rounding says nothing, nor does any after it; but coupled to what follows it is a block with
+      // an eigenvalue of each sign.
+      let isZero = abs(nextPivot) < 1e-10 * system.operatorNorm
+      if isZero ? nextBeta > 1e-5 * system.operatorNorm : nextPivot < 0 { system.negativeCurvature = true }
+      pivot = isZero ? nil : nextPivot
+    }
     let epsilon = s2 * beta
     let diagonal = c1 * alpha - s1 * c2 * beta
     let offDiagonal = s1 * alpha + c1 * c2 * beta

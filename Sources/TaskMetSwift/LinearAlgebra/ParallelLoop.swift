@@ -26,7 +26,7 @@ private final class LoopState {
 
 /// Calls body(0) ..< body(count), on the calling thread and up to `threads - 1` others, which end with the loop: nothing
 /// survives it that a fork could lose. Where a thread can't be created, the others do its work.
-/// The error of the lowest index is thrown, after all iterations have ended.
+/// The error of the lowest index is thrown, after all iterations that were begun have ended.
 func parallelLoop(_ count: Int, threads: Int, _ body: (Int) throws -> Void) throws {
   if threads <= 1 || count <= 1 {
     for index in 0..<count { try body(index) }

@@ -22,7 +22,10 @@ struct RandomGenerator: RandomNumberGenerator {
   /// The state, for checkpoints: four words (a spare normal is dropped; batches draw none).
   var words: [UInt64] {
     get { [state.0, state.1, state.2, state.3] }
-    set { state = (newValue[0], newValue[1], newValue[2], newValue[3]) }
+    set {
+      state = (newValue[0], newValue[1], newValue[2], newValue[3])
+      spareNormal = nil
+    }
   }
 
   mutating func next() -> UInt64 {
@@ -41,7 +44,8 @@ struct RandomGenerator: RandomNumberGenerator {
   /// Uniform in [0, 1), 53 bits.
   mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }
 
-  /// `wanted` different numbers below `count` in random order (all of them where `wanted` is no less), by Floyd's method.
+  /// `wanted` different numbers below `count`, any set as likely as any other (all of them where `wanted` is no less), by
+  /// Floyd's method.
   mutating func sample(_ wanted: Int, of count: Int) -> [Int] {
     if wanted >= count { return Array(0..<count) }
     var chosen = Set<Int>(minimumCapacity: wanted)

@@ -105,18 +105,33 @@ func expectEqual(
   _ actual: [Double], _ expected: [Double], to tolerance: Double, scale: Double = 1e-2,
   _ what: @autoclosure () -> String = "", sourceLocation: SourceLocation = #_sourceLocation
 ) {
-  let error = relativeError(actual, expected, scale: scale)
-  if error <= tolerance { return }
-  Issue.record(
-    "\(what()): relative error \(error) > \(tolerance); \(actual.prefix(6)) should be \(expected.prefix(6))",
-    sourceLocation: sourceLocation)
+  try? requireEqual(actual, expected, to: tolerance, scale: scale, what(), sourceLocation: sourceLocation)
 }
 
 func expectEqual(
   _ actual: Double, _ expected: Double, to tolerance: Double, scale: Double = 1e-2,
   _ what: @autoclosure () -> String = "", sourceLocation: SourceLocation = #_sourceLocation
 ) {
-  expectEqual([actual], [expected], to: tolerance, scale: scale, what(), sourceLocation: sourceLocation)
+  try? requireEqual([actual], [expected], to: tolerance, scale: scale, what(), sourceLocation: sourceLocation)
+}
+
+/// The same, and an end to the test where they differ: of the many combinations that a mistake breaks, one is enough.
+func requireEqual(
+  _ actual: [Double], _ expected: [Double], to tolerance: Double, scale: Double = 1e-2,
+  _ what: @autoclosure () -> String, sourceLocation: SourceLocation = #_sourceLocation
+) throws {
+  let error = relativeError(actual, expected, scale: scale)
+  if error <= tolerance { return }
+  try #require(
+    error <= tolerance, "\(what()): \(actual.prefix(6)) should be \(expected.prefix(6))",
+    sourceLocation: sourceLocation)
+}
+
+func requireEqual(
+  _ actual: Double, _ expected: Double, to tolerance: Double, scale: Double = 1e-2,
+  _ what: @autoclosure () -> String, sourceLocation: SourceLocation = #_sourceLocation
+) throws {
+  try requireEqual([actual], [expected], to: tolerance, scale: scale, what(), sourceLocation: sourceLocation)
 }
 
 /// Expects an error of the library with this code and with a message that says something.

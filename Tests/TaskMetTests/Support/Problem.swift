@@ -256,7 +256,8 @@ struct Problem {
     }
   }
 
-  /// Runs `body` on every combination of these with the metrics of a factor and the settings of the loss.
+  /// Runs `body` on every combination of these with the metrics of a factor and the settings of the loss, until one
+  /// fails.
   static func forEach(
     _ predictor: PredictorSpec, _ factor: FactorSpec, _ body: (Problem) throws -> Void
   ) throws {
@@ -268,8 +269,9 @@ struct Problem {
         let problem = Problem(Problem(first, spec, metric), setting, setting.weighted ? weighted : first.data)
         do {
           try body(problem)
-        } catch {
+        } catch let error as TaskMetError {
           Issue.record(error, "\(problem.description)")
+          return
         }
       }
     }
