@@ -3,16 +3,16 @@
 import CTaskMet
 import Glibc
 
-/// This thread's last message, in memory that the key's destructor frees.
-private let lastErrorKey: pthread_key_t = {
+/// This thread's last message, in memory that the key's destructor frees; nil where the process has no key left.
+private let lastErrorKey: pthread_key_t? = {
   var key = pthread_key_t()
-  pthread_key_create(&key) { free($0) }
-  return key
+  return pthread_key_create(&key) { free($0) } == 0 ? key : nil
 }()
 
 private func setLastError(_ message: String) {
-  free(pthread_getspecific(lastErrorKey))
-  pthread_setspecific(lastErrorKey, strdup(message))
+  guard let key = lastErrorKey else { return }
+  free(pthread_getspecific(key))
+  pthread_setspecific(key, strdup(message))
 }
 
 /// Runs a function of the API: an error becomes its status, and its message this thread's last error.
@@ -42,7 +42,7 @@ func constant(_ string: StaticString) -> UnsafePointer<CChar> {
 
 @_cdecl("taskmet_last_error") @implementation
 public func taskmet_last_error() -> UnsafePointer<CChar>! {
-  guard let message = pthread_getspecific(lastErrorKey) else { return constant("") }
+  guard let key = lastErrorKey, let message = pthread_getspecific(key) else { return constant("") }
   return UnsafePointer(message.assumingMemoryBound(to: CChar.self))
 }
 

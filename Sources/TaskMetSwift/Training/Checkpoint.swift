@@ -105,6 +105,7 @@ extension Trainer {
     guard data == fingerprint else {
       throw TaskMetError.state("path: the file was made with other data (\(data), not \(fingerprint))")
     }
+    let algebra = try file.string("algebra")
     let newOptions = try readOptions(file)
     let newState = try readState(file, newOptions)
     let fields = Record.Field.allCases.count
@@ -122,7 +123,6 @@ extension Trainer {
     history = (0..<(length / fields)).map { index in
       Record(values: (0..<fields).map { records[index * fields + $0] })
     }
-    let algebra = try file.string("algebra")
     if algebra != algebraDescription {
       log(
         .warning,
@@ -190,6 +190,7 @@ extension Trainer {
       throw TaskMetError.format("outer_data is validation, and there is no validation data")
     }
     let count = try file.length("verdict.instances")
+    guard count > 0 else { throw TaskMetError.format("the verdict is of no instance") }
     let instances = try file.tensor("verdict.instances", shape: [count]).array.map { value in
       guard let instance = Int(exactly: value), instance >= 0, instance < outer.instanceCount else {
         throw TaskMetError.format("the verdict is of instance \(value)")
