@@ -222,7 +222,9 @@ func writeStruct<Value: BitwiseCopyable>(_ value: Value, to pointer: UnsafeMutab
   let header = MemoryLayout<Int>.size
   let size = UnsafeRawPointer(pointer).load(as: Int.self)
   withUnsafeBytes(of: value) { bytes in
+    // A callback may have overwritten it since it was checked.
     let count = min(size, bytes.count) - header
+    guard count > 0 else { return }
     (UnsafeMutableRawPointer(pointer) + header).copyMemory(from: bytes.baseAddress! + header, byteCount: count)
   }
 }

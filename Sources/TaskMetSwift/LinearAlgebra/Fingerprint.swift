@@ -4,7 +4,11 @@
 struct Fingerprint {
   private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
 
-  mutating func add(_ word: UInt64) { value = (value ^ word) &* 0x0000_0100_0000_01B3 }
+  mutating func add(_ word: UInt64) {
+    value = (value ^ word) &* 0x0000_0100_0000_01B3
+    // The product carries upwards only: without this, two sign changes would cancel.
+    value ^= value >> 32
+  }
 
   mutating func add(_ matrix: MatrixView) {
     for row in 0..<matrix.rows {

@@ -182,7 +182,7 @@ extension Metric {
 
   /// Sets the floor and moves s so that eps stays as it is (or, with a floor above it, comes close to the floor).
   func setFloorKeepingEpsilon(_ value: Double) {
-    let rest = max(epsilon - value, 0.1 * epsilon)
+    let rest = max(epsilon - value, 0.1 * epsilon, .leastNormalMagnitude)
     setFloor(value)
     parameterBuffer[parameterCount - 1] = Glibc.log(rest)
   }

@@ -25,10 +25,10 @@ final class Dataset: SharedObject {
   private let holders = Atomic<Int>(0)
 
   func hold() { holders.add(1, ordering: .relaxed) }
-  func letGo() { holders.subtract(1, ordering: .relaxed) }
+  func letGo() { holders.subtract(1, ordering: .releasing) }
 
   func requireUnheld() throws {
-    if holders.load(ordering: .relaxed) > 0 {
+    if holders.load(ordering: .acquiring) > 0 {
       throw TaskMetError.state("dataset: a trainer holds it; it can be changed when the trainer is destroyed")
     }
   }

@@ -82,11 +82,11 @@ final class Trainer: SharedObject {
     if state != nil, descriptor.fixedAfterStart {
       throw TaskMetError.state("\(descriptor.name) must be set before the first step")
     }
+    var changed = options
+    try changed.set(descriptor, value)
     if descriptor.key == .penalizeBias {
       try predictor.setPenalizesBias(value != .integer(0))
     }
-    var changed = options
-    try changed.set(descriptor, value)
     if state != nil {
       // A preset must not change what is fixed.
       for option in trainerOptions where option.fixedAfterStart { changed[option.key] = options[option.key] }
