@@ -19,8 +19,8 @@ func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
     let largest = system.operatorNorm * lengths.p * lengths.p
     if !(curvature > 1e-14 * largest) {
       system.brokeDown = true
-      // p'Ap = 0 with Ap far from 0 takes eigenvalues of both signs.
       if smallest < rr { system.v.update(from: best, count: count) }
+      // p'Ap = 0 with Ap far from 0 takes eigenvalues of both signs.
       system.negativeCurvature = curvature < -1e-12 * largest || lengths.ap > 1e-5 * system.operatorNorm * lengths.p
       return
     }

@@ -224,7 +224,6 @@ extension MetricisedLoss {
       let lane = memory.lanes[index]
       try forEachTile(index) { rows in
         let (start, count) = (rows.rows.lowerBound * n, rows.rows.count * n)
-        // Residuals first: a tile that is not kept is linearised by the same call that fills the lane's residual.
         let predictions = try lane.tile.forward(theta, rows.x)
         _ = weighResidual(rows, lane, predictions)
         (e.base + start).update(from: lane.residual.base, count: count)

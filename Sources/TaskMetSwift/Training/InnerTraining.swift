@@ -16,7 +16,6 @@ final class InnerTraining {
   private let batchWorkspace: Workspace
   private var batch: Dataset?
   private var optimizer: Optimizer?
-  private var optimizerKind: InnerSolver?
 
   init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, threads: Int, metricCacheBytes: Int) {
     self.predictor = predictor
