@@ -200,6 +200,13 @@ taskmet_status taskmet_dataset_set_instances(taskmet_dataset *dataset, int64_t i
 /* Sample weights s_i >= 0 of the prediction loss, one for each row (count = N). Copied. */
 taskmet_status taskmet_dataset_set_weights(taskmet_dataset *dataset, const double *weights, int64_t count);
 
+/* What a task needs to know of each instance besides its rows (a covariance matrix, costs, capacities); the predictor and the
+ * metric never see it. Instance k owns values[offsets[k]] .. values[offsets[k+1] - 1]; offsets: instance_count + 1 numbers from
+ * 0, not decreasing; instance_count: the dataset's instances, to be set before. Copied. Setting instances or refilling drops
+ * it. values NULL with instance_count 0 takes it away. */
+taskmet_status taskmet_dataset_set_context(taskmet_dataset *dataset, const double *values, int64_t instance_count,
+                                           const int64_t *offsets);
+
 /* The dataset's sizes. Any of the outputs may be NULL. */
 taskmet_status taskmet_dataset_shape(const taskmet_dataset *dataset, int64_t *rows, int64_t *features, int64_t *targets,
                                      int64_t *instances);
@@ -544,6 +551,8 @@ typedef struct taskmet_task_batch {
     const double *inputs;      /* rows x features, contiguous */
     taskmet_phase phase;
     int32_t reserved;
+    const double *const *context;  /* instance_count pointers: what taskmet_dataset_set_context gave instance k; NULL where */
+    const int64_t *context_counts; /*   the dataset has none. Each has context_counts[k] reals */
 } taskmet_task_batch;
 
 /* The task loss and its gradient in prediction space.
@@ -565,6 +574,215 @@ void taskmet_task_destroy(taskmet_task *task);
 taskmet_status taskmet_task_gradient(const taskmet_task *task, const taskmet_dataset *dataset, taskmet_phase phase,
                                      const double *predictions, int64_t predictions_stride, double *loss,
                                      double *gradient, int64_t gradient_stride);
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Built-in tasks: the library takes the decision, and differentiates it                                             */
+
+/* Every task judges what is *done* because of a prediction: a decision z(yhat) is taken, and counts by its objective under
+ * the true targets, F(z, y), which the task's sense says to minimise or to maximise. The task loss is always minimised: it is F
+ * for TASKMET_SENSE_MINIMIZE and -F for TASKMET_SENSE_MAXIMIZE.
+ *   TASKMET_PHASE_TRAINING     the decision is softened, or the loss replaced by a surrogate, as the constructor says; this has a
+ *                              gradient
+ *   TASKMET_PHASE_VALIDATION   the real decision; asking for a gradient there is TASKMET_ERROR_UNSUPPORTED
+ * The entries of an instance are its rows x outputs predictions, in row order; M is their number. Instances may differ in M
+ * unless the task's own data fix it (SHAPE). */
+typedef int32_t taskmet_sense;
+enum { TASKMET_SENSE_MINIMIZE = 0, TASKMET_SENSE_MAXIMIZE = 1 };
+
+/* The sense of a task's objective; a callback task, whose loss is what it is, has TASKMET_SENSE_MINIMIZE. */
+taskmet_status taskmet_task_get_sense(const taskmet_task *task, taskmet_sense *sense);
+
+/* Choose the k of an instance's M entries with the highest predictions: F = sum of the chosen targets. MAXIMIZE.
+ * In training every entry is taken in part, Z_i = sigmoid((yhat_i - t) / temperature) with t such that sum Z = k: the entropic
+ * optimal transport of the entries to "taken" and "left" (Xie et al. 2020), differentiated exactly.
+ *   k            1 <= k <= M (k = M has a zero gradient)
+ *   temperature  > 0, in the unit of the predictions. It is epsilon C / 2 in terms of transport with costs (yhat - anchor)^2 / C
+ *                to the anchors 0 and 1 and regularisation epsilon
+ *   legacy       1: the published recipe: C is the instance's largest cost, a constant in the backward pass (which is then not the
+ *                exact gradient), and `temperature` stands for epsilon (published: 0.01)
+ * Decisions: M numbers, 0 or 1; among equal predictions the earlier entry is taken. */
+taskmet_status taskmet_task_create_topk(int64_t k, double temperature, int32_t legacy, taskmet_task **task);
+
+/* Choose `budget` of an instance's rows (websites) to reach as many users as possible; the targets are each user's click-through
+ * rates y_ij in [0, 1] (predictions are clipped to it for the decision): F = sum_j [1 - prod_i (1 - z_i y_ij)], the expected
+ * number of users reached. MAXIMIZE.
+ * In training z maximises the multilinear extension F(z, yhat) + gamma sum_i h(z_i), h(z) = -z log z - (1 - z) log(1 - z), over
+ * 0 <= z <= 1, sum z = budget, from several deterministic starts, the best of which counts; the gradient is that of the loss
+ * by the implicit function theorem.
+ *   budget   1 <= budget <= rows
+ *   gamma    > 0; 0: 0.05
+ *   legacy   1: the published recipe: projected gradient ascent (rate 0.1, momentum 0.9, 100 steps) without entropy, and 0.01 I
+ *            added to the KKT matrix in the backward pass (not the exact gradient); gamma must be 0
+ * Validation: the best set by enumeration where there are at most 100000 of them, else by lazy greedy (at least 1 - 1/e of the
+ * best; Nemhauser et al. 1978). Decisions: one number, 0 or 1, for each row. */
+taskmet_status taskmet_task_create_budget_allocation(int64_t budget, double gamma, int32_t legacy, taskmet_task **task);
+
+/* Markowitz: F = y'z - risk_aversion z'Qz over sum z = 1, lower <= z <= upper. MAXIMIZE. The M x M matrix Q is the context of the
+ * instance (row-major, symmetric, positive definite: NUMERICAL where it is not).
+ * Solved exactly, by active sets; training and validation see the same decision, and the gradient is that of the active set.
+ *   risk_aversion   > 0
+ *   lower, upper    M lower <= 1 <= M upper
+ *   legacy          1: the published recipe: the objective counts the quadratic term as |L z|^2 where the decision was taken
+ *                   for z'Qz = |L'z|^2, L the lower Cholesky factor of Q
+ * Decisions: M numbers. */
+taskmet_status taskmet_task_create_portfolio(double risk_aversion, double lower, double upper, int32_t legacy,
+                                             taskmet_task **task);
+
+/* A quadratic program: F = 1/2 z'Qz + c(y)'z with c(y) = c0 + P y, over A z = b, G z <= h. */
+typedef struct taskmet_quadratic_program {
+    size_t struct_size;
+    int64_t variables;    /* d */
+    int64_t equalities;   /* rows of A; 0: none */
+    int64_t inequalities; /* rows of G; 0: none */
+    int64_t entries;      /* M, the predictions of an instance: columns of P */
+    const double *quadratic;  /* Q: d x d, symmetric, positive semidefinite; NULL: each instance's context is its own Q */
+    const double *linear;     /* c0: d; NULL: zero */
+    const double *prediction; /* P: d x M; NULL: the identity (then M = d) */
+    const double *equality_matrix;    /* A: equalities x d */
+    const double *equality_values;    /* b: equalities */
+    const double *inequality_matrix;  /* G: inequalities x d */
+    const double *inequality_values;  /* h: inequalities */
+} taskmet_quadratic_program;
+
+/* MINIMIZE: the program itself. MAXIMIZE: c(y)'z - 1/2 z'Qz is maximised over the same set. All arrays are copied.
+ * Solved by a primal-dual interior point method to 1e-10, differentiated implicitly through the KKT conditions. Where the solution
+ * is not unique (Q singular) or not differentiable (ties), the gradient is that of the least-norm derivative. An empty feasible set
+ * or an unbounded program is NUMERICAL, with a message that says which. Decisions: d numbers. */
+taskmet_status taskmet_task_create_quadratic_program(const taskmet_quadratic_program *program, taskmet_sense sense,
+                                                     taskmet_task **task);
+
+/* A linear program: F = y'z over A z <= b (M variables: one for each entry of the instance).
+ * In training z minimises F + smoothing/2 |z|^2 (MAXIMIZE: maximises F - smoothing/2 |z|^2), after Wilder, Dilkina and Tambe
+ * (2019), and is differentiated implicitly; the loss is F without that term. Validation: the linear program itself.
+ *   constraints  rows of A (>= 1); variables M; matrix A: constraints x M; values b: constraints. Copied.
+ *   smoothing    > 0
+ * Errors as above. Decisions: M numbers. */
+taskmet_status taskmet_task_create_linear_program(int64_t constraints, int64_t variables, const double *matrix,
+                                                  const double *values, taskmet_sense sense, double smoothing,
+                                                  taskmet_task **task);
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Tasks around the caller's own solver: the caller takes decisions, the library makes a gradient of them             */
+
+/* Problems for a decision oracle. Read only. The same instance may be there several times, with other costs. */
+typedef struct taskmet_oracle_batch {
+    size_t struct_size;
+    int64_t count;            /* problems to solve */
+    const int64_t *instances; /* count: the instance of each, an id in the dataset */
+    const int64_t *offsets;   /* count + 1: problem k's costs are costs[offsets[k]] .. costs[offsets[k+1] - 1] */
+    const double *costs;      /* offsets[count] numbers */
+    const double *const *context;  /* count pointers, as in taskmet_task_batch; or NULL */
+    const int64_t *context_counts; /* count; or NULL */
+    taskmet_phase phase;
+    int32_t reserved;
+} taskmet_oracle_batch;
+
+/* decisions (offsets[count] numbers, filled with NaN): for each problem k the z that minimises costs_k'z (sense MINIMIZE) or
+ * maximises it (MAXIMIZE) over its feasible set: the caller's solver, dynamic program or simulator. It must not depend on
+ * anything but the costs and the instance. Returns and threads as for taskmet_task_fn. */
+typedef int32_t (*taskmet_oracle_fn)(void *user, const taskmet_oracle_batch *batch, double *decisions);
+
+/* The tasks below have F = y'z with z the oracle's decision: yhat are predicted costs (MINIMIZE) or values (MAXIMIZE), M for an
+ * instance, and so are decisions. In validation the decision is the oracle's for yhat. free_user as for
+ * taskmet_task_create_callback.
+ *
+ * SPO+ (Elmachtoub and Grigas 2022): the convex surrogate of regret. For MINIMIZE, with w(c) the oracle's decision:
+ *     loss = (2 yhat - y)'w(y) - (2 yhat - y)'w(2 yhat - y),       gradient 2 (w(y) - w(2 yhat - y))
+ * MAXIMIZE is the same for -yhat, -y. The loss is >= the regret >= 0. One call of the oracle for each evaluation. */
+taskmet_status taskmet_task_create_spo_plus(taskmet_sense sense, taskmet_oracle_fn oracle, void *user,
+                                            void (*free_user)(void *user), taskmet_task **task);
+
+/* What is trained on in a perturbed task. */
+typedef int32_t taskmet_perturbed_loss;
+enum {
+    TASKMET_PERTURBED_FENCHEL_YOUNG = 0, /* convex; gradient +-(mean decision - w(y)) */
+    TASKMET_PERTURBED_OBJECTIVE = 1      /* F of the mean decision under the true targets; gradient by Stein's identity */
+};
+
+/* Perturbed optimiser (Berthet et al. 2020): the mean of the oracle's decisions at yhat + sigma U, U ~ N(0, I), is smooth in yhat.
+ *   samples  >= 1 draws of U for each instance, the same at every evaluation (common random numbers, from the seed and the
+ *            instance's id), in antithetic pairs U, -U where samples is even
+ *   sigma    > 0, in the unit of the predictions
+ * Estimates: loss and gradient are those of the sampled mean decision; for FENCHEL_YOUNG the gradient is exact for these
+ * samples wherever the decisions don't change; for OBJECTIVE it is the estimate
+ *     (1 / (samples sigma)) sum_s y'(w(yhat + sigma U_s) - w(yhat)) U_s
+ * of the smoothed loss's, which differences at fixed samples do not reproduce. */
+taskmet_status taskmet_task_create_perturbed(taskmet_sense sense, taskmet_oracle_fn oracle, void *user,
+                                             void (*free_user)(void *user), taskmet_perturbed_loss loss, int64_t samples,
+                                             double sigma, uint64_t seed, taskmet_task **task);
+
+/* Differentiation of blackbox solvers (Vlastelica Pogancic et al. 2020): the loss is F at w(yhat), which is piecewise constant;
+ * the gradient is that of its interpolation: (w(yhat + lambda g) - w(yhat)) / lambda (MINIMIZE), g = dF/dz = y.
+ *   lambda  > 0, in the unit of predictions over targets. */
+taskmet_status taskmet_task_create_blackbox(taskmet_sense sense, taskmet_oracle_fn oracle, void *user,
+                                            void (*free_user)(void *user), double lambda, taskmet_task **task);
+
+/* A loss without a gradient: losses (instance_count numbers, filled with NaN) of the batch's instances, each judged alone. The same
+ * instance may be there several times, with other predictions. Returns and threads as for taskmet_task_fn. */
+typedef int32_t (*taskmet_losses_fn)(void *user, const taskmet_task_batch *batch, double *losses);
+
+/* Its gradient by central differences of every entry: 2 M evaluations of each instance, all of them in a few calls. MINIMIZE.
+ *   step   > 0, in the unit of the predictions
+ * Validation, and a loss without its gradient: one evaluation of each instance. */
+taskmet_status taskmet_task_create_finite_difference(taskmet_losses_fn losses, void *user, void (*free_user)(void *user),
+                                                     double step, taskmet_task **task);
+
+/* Its gradient by the score function (REINFORCE, evolution strategies): that of the loss smoothed by N(0, sigma^2 I),
+ *     (1 / (2 sigma samples)) sum_s (l(yhat + sigma U_s) - l(yhat - sigma U_s)) U_s             in antithetic pairs
+ *   samples  >= 1 pairs for each instance, the same at every evaluation (common random numbers, from seed and instance)
+ *   sigma    > 0, in the unit of the predictions
+ * In training the loss is the mean over the same pairs, so that loss and gradient belong together; a linear loss gives an
+ * unbiased gradient, a quadratic one too. Works for a loss that is not continuous. */
+taskmet_status taskmet_task_create_score_function(taskmet_losses_fn losses, void *user, void (*free_user)(void *user),
+                                                  int64_t samples, double sigma, uint64_t seed, taskmet_task **task);
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Learned decision losses                                                                                           */
+
+/* The form of a locally optimised decision loss (LODL; Shah et al. 2022), fitted to each instance, e = yhat - y (M entries). */
+typedef int32_t taskmet_lodl_loss;
+enum {
+    TASKMET_LODL_WEIGHTED_MSE = 0,          /* sum_j w_j e_j^2, w_j >= 1e-3 */
+    TASKMET_LODL_DIRECTED_WEIGHTED_MSE = 1, /* the same with two weights, by the sign of e_j */
+    TASKMET_LODL_QUADRATIC = 2,             /* |L'e|^2, L: M x rank, lower triangular */
+    TASKMET_LODL_DIRECTED_QUADRATIC = 3     /* row j of L is one of two, by the sign of e_j */
+};
+
+/* How predictions are drawn around the truth. */
+typedef int32_t taskmet_lodl_sampling;
+enum {
+    TASKMET_LODL_ALL = 0, /* every coordinate gets normal noise */
+    TASKMET_LODL_ONE = 1, /* one random coordinate does */
+    TASKMET_LODL_TWO = 2  /* two random coordinates do */
+};
+
+typedef struct taskmet_lodl_options {
+    size_t struct_size;
+    taskmet_lodl_loss loss;         /* default TASKMET_LODL_WEIGHTED_MSE */
+    taskmet_lodl_sampling sampling; /* default TASKMET_LODL_ALL */
+    int64_t samples;                /* of each instance; 0: 5000 */
+    double deviation;               /* of the noise; 0: the standard deviation of the dataset's targets */
+    int64_t rank;                   /* of L; 0: 20 (at most M) */
+    double learning_rate;           /* Adam; 0: 0.1 */
+    int64_t iterations;             /* 0: 100 */
+    int64_t patience;               /* without a better loss on the held-out samples; 0: 25 */
+    double held_out_share;          /* of the samples, in (0, 1); 0: 0.3 */
+    int64_t threads;                /* instances are fitted in parallel; 0: 1. Same bits for any number */
+    uint64_t seed;
+} taskmet_lodl_options;
+
+void taskmet_lodl_options_init(taskmet_lodl_options *options);
+
+/* A task whose TRAINING loss is a LODL fitted to `task` on each instance of `dataset`: samples are drawn around the true targets
+ * and the task's own loss there in phase VALIDATION, minus that of the true targets, is regressed on. In phase VALIDATION it is
+ * `task` itself. It can be trained on with that dataset alone: another one in TRAINING is SHAPE or STATE. options may be NULL.
+ * With more than one thread a callback task is called from several threads. */
+taskmet_status taskmet_task_create_lodl(const taskmet_task *task, const taskmet_dataset *dataset,
+                                        const taskmet_lodl_options *options, taskmet_task **lodl);
+
+/* How well the fitted losses predict the sampled ones: over all instances the mean of 1 - residual / variance on the held-out
+ * samples. INVALID_ARGUMENT for a task of another kind. */
+taskmet_status taskmet_task_lodl_fit_quality(const taskmet_task *lodl, double *r_squared);
 
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Checks: is a gradient right?                                                                                      */
@@ -622,13 +840,47 @@ taskmet_status taskmet_hypergradient_check(const taskmet_predictor *predictor, c
 
 /* The task's loss of a predictor on a dataset (phase VALIDATION), whole and by instance.
  *   loss               mean over the dataset's instances; may be NULL
- *   per_instance_loss  one for each instance (count = the dataset's instances), each judged alone; NULL (0) for none: it
- *                      costs one call of the task for each instance
- *   decisions          the decisions that a built-in task takes, instance by instance; a callback task has none: NULL (0) */
+ *   per_instance_loss  one for each instance (count = the dataset's instances), each judged alone; NULL (0) for none: a
+ *                      callback task is called once for each instance
+ *   decisions          the decisions that a built-in task takes, instance by instance (decision_count as the next function
+ *                      says); a task that leaves its decisions to its callback has none: NULL (0), else UNSUPPORTED */
 taskmet_status taskmet_task_evaluate(const taskmet_task *task, const taskmet_predictor *predictor,
                                      const taskmet_dataset *dataset, double *loss,
                                      double *per_instance_loss, int64_t count,
                                      double *decisions, int64_t decision_count);
+
+/* The number of decision variables of all of the dataset's instances; 0 for a task without decisions. */
+taskmet_status taskmet_task_decision_count(const taskmet_task *task, const taskmet_dataset *dataset, int64_t *count);
+
+/* How good the decisions are that follow from predictions, on a scale from chance to perfect. With l_k the loss of instance k in
+ * phase VALIDATION and means over instances:
+ *     regret            mean l(yhat) - mean l(y)                     >= 0 where the task's decisions are exact
+ *     decision quality  (mean l(U) - mean l(yhat)) / (mean l(U) - mean l(y))
+ * U are predictions drawn uniformly from [0, 1), the mean over random_draws of them. 1: as good as knowing the targets, 0: chance.
+ * The intervals are percentiles of a bootstrap over instances, in which chance and perfection are resampled together with the
+ * model. */
+typedef struct taskmet_decision_report {
+    size_t struct_size;
+    int64_t instances;
+    double objective;         /* mean F of the decisions from the predictions, in the task's own sense */
+    double optimal_objective; /* from the true targets */
+    double random_objective;  /* from random predictions */
+    double regret;
+    double decision_quality;  /* NaN where chance and perfection are the same */
+    double objective_lower, objective_upper;
+    double regret_lower, regret_upper;
+    double decision_quality_lower, decision_quality_upper;
+    double mean_squared_error; /* of the predictions, over all entries */
+} taskmet_decision_report;
+
+/*   predictions        dataset rows x n
+ *   random_draws       >= 1; 0: 10
+ *   bootstrap_samples  >= 1; 0: 1000
+ *   confidence         in (0, 1); 0: 0.95 */
+taskmet_status taskmet_task_decision_quality(const taskmet_task *task, const taskmet_dataset *dataset,
+                                             const double *predictions, int64_t predictions_stride, int64_t random_draws,
+                                             int64_t bootstrap_samples, double confidence, uint64_t seed,
+                                             taskmet_decision_report *report);
 
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Trainer: Algorithm 1 of the paper, with stopping, roll-back, records and checkpoints                              */

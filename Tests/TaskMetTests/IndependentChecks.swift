@@ -204,7 +204,7 @@ struct IndependentChecks {
   @Test("6: SPO+ is what its formula says, and bounds regret")
   func spoPlus() throws {
     let decisions = Decisions.choices(2, of: 4)
-    let task = SPOPlusTask(decisions)
+    let task = EnumeratedSPOPlusTask(decisions)
     // By hand: c = (1,2,3,4), so w* = (1,1,0,0), z* = 3; c^ = (4,3,2,1), 2c^ - c = (7,4,1,-2), w = (0,0,1,1), z = -1.
     let (loss, gradient) = task.loss([4, 3, 2, 1], [1, 2, 3, 4])
     #expect(loss == 1 + 14 - 3 && gradient == [2, 2, -2, -2])
@@ -224,7 +224,7 @@ struct IndependentChecks {
     var random = RandomGenerator(seed: 96)
     let predictions = try Buffer([Double].normal(24, &random))
     let report = try checkTaskGradient(
-      SPOPlusTask(.choices(2, of: 4), sign: sign), dataset,
+      EnumeratedSPOPlusTask(.choices(2, of: 4), sign: sign), dataset,
       predictions: MatrixView(predictions.base, rows: 6, columns: 4), directions: 5, seed: 1, tolerance: 1e-6)
     #expect(report.verdict == (sign == 1 ? .correct : .wrong), "\(report)")
     #expect(report.directions == 10)
@@ -265,7 +265,7 @@ struct IndependentChecks {
     var random = RandomGenerator(seed: 99)
     let predictions = try Buffer([Double].normal(20, &random))
     let report = try checkTaskGradient(
-      PortfolioTask(Self.portfolio), dataset, predictions: MatrixView(predictions.base, rows: 5, columns: 4),
+      EnumeratedPortfolioTask(Self.portfolio), dataset, predictions: MatrixView(predictions.base, rows: 5, columns: 4),
       directions: 6, seed: 2, tolerance: 1e-6)
     #expect(report.verdict == .correct, "\(report)")
   }

@@ -106,6 +106,36 @@ public func taskmet_dataset_set_weights(
   }
 }
 
+@_cdecl("taskmet_dataset_set_context") @implementation
+public func taskmet_dataset_set_context(
+  _ dataset: OpaquePointer!, _ values: UnsafePointer<Double>!, _ instance_count: Int64,
+  _ offsets: UnsafePointer<Int64>!
+) -> taskmet_status {
+  call("dataset_set_context") {
+    let object: Dataset = try resolve(dataset, "dataset")
+    try withAccess(writing: [object]) {
+      try requireCount(instance_count, values == nil ? 0 : object.instanceCount, "instance_count")
+      try object.setContext(try values.map { try requireContext($0, Int(instance_count), offsets) })
+    }
+  }
+}
+
+private func requireContext(
+  _ values: UnsafePointer<Double>, _ instances: Int, _ offsets: UnsafePointer<Int64>?
+) throws -> InstanceContext {
+  let offsets = try requirePointer(offsets, "offsets")
+  guard offsets[0] == 0 else { throw TaskMetError.invalidArgument("offsets[0] must be 0, got \(offsets[0])") }
+  if let k = (1...instances).first(where: { offsets[$0] < offsets[$0 - 1] }) {
+    throw TaskMetError.invalidArgument("offsets[\(k)] must be >= \(offsets[k - 1]), got \(offsets[k])")
+  }
+  let count = try requireInteger(offsets[instances], "offsets[\(instances)]", atLeast: 0, atMost: 1 << 44)
+  if let index = firstNonFinite(count, values) {
+    throw TaskMetError.invalidArgument("values[\(index)] must be finite, got \(values[index])")
+  }
+  return InstanceContext(
+    values: try Buffer(copying: values, count: count), offsets: try Buffer(copying: offsets, count: instances + 1))
+}
+
 @_cdecl("taskmet_dataset_shape") @implementation
 public func taskmet_dataset_shape(
   _ dataset: OpaquePointer!, _ rows: UnsafeMutablePointer<Int64>!, _ features: UnsafeMutablePointer<Int64>!,

@@ -1,4 +1,4 @@
-// taskmet_hypergradient*, taskmet_solver_options_init, taskmet_task_*: what is asked about a task.
+// taskmet_hypergradient*, taskmet_solver_options_init.
 
 import CTaskMet
 
@@ -14,7 +14,7 @@ public func taskmet_solver_options_init(_ options: UnsafeMutablePointer<taskmet_
   options?.pointee = defaultSolverOptions
 }
 
-private func requireSolverOptions(
+func requireSolverOptions(
   _ pointer: UnsafePointer<taskmet_solver_options>?, _ name: String = "options"
 ) throws -> SolverOptions {
   let given = try readStruct(pointer, defaults: defaultSolverOptions, minimum: 16, name)
@@ -97,126 +97,6 @@ public func taskmet_hypergradient_from_gradient(
       try deliver(result, to: out, "the hypergradient")
       v?.update(from: solution.base, count: parameterCount)
       write(summary, to: report)
-    }
-  }
-}
-
-// MARK: - Tasks
-
-@_cdecl("taskmet_task_create_callback") @implementation
-public func taskmet_task_create_callback(
-  _ fn: taskmet_task_fn!, _ user: UnsafeMutableRawPointer!,
-  _ free_user: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!, _ task: UnsafeMutablePointer<OpaquePointer?>!
-) -> taskmet_status {
-  call("task_create_callback") {
-    guard let fn else { throw TaskMetError.invalidArgument("fn must not be NULL") }
-    let out = try requirePointer(task, "task")
-    out.pointee = try makeHandle(CallbackTask(fn, CallbackUser(user, free: free_user)))
-  }
-}
-
-@_cdecl("taskmet_task_destroy") @implementation
-public func taskmet_task_destroy(_ task: OpaquePointer!) { destroyHandle(task, as: Task.self) }
-
-@_cdecl("taskmet_task_gradient") @implementation
-public func taskmet_task_gradient(
-  _ task: OpaquePointer!, _ dataset: OpaquePointer!, _ phase: taskmet_phase, _ predictions: UnsafePointer<Double>!,
-  _ predictions_stride: Int64, _ loss: UnsafeMutablePointer<Double>!, _ gradient: UnsafeMutablePointer<Double>!,
-  _ gradient_stride: Int64
-) -> taskmet_status {
-  call("task_gradient") {
-    let object: Task = try resolve(task, "task")
-    let data: Dataset = try resolve(dataset, "dataset")
-    let phase: TaskBatch.Phase = try requireCase(phase, "phase")
-    let lossOut = try requirePointer(loss, "loss")
-    try withAccess(reading: [object, data]) {
-      let (rows, outputs) = (data.rows, data.targets)
-      let view = try requireMatrix(
-        predictions, rows: rows, columns: outputs, stride: predictions_stride, "predictions")
-      if let gradient {
-        _ = try requireOutput(gradient, rows: rows, columns: outputs, stride: gradient_stride, "gradient")
-      }
-      let room = gradient == nil ? nil : try Buffer<Double>(count: try checkedProduct(rows, outputs))
-      let value = try object.evaluate(try TaskBatch(data, predictions: view, phase: phase), gradient: room?.base)
-      if let room, let gradient {
-        try deliver(room, rows: rows, columns: outputs, to: gradient, stride: gradient_stride, "gradient")
-      }
-      lossOut.pointee = value
-    }
-  }
-}
-
-// MARK: - Checks
-
-/// 0 stands for the default.
-private func requireTolerance(_ value: Double, default standard: Double) throws -> Double {
-  let value = try requireReal(value, "tolerance", atLeast: 0)
-  return value == 0 ? standard : value
-}
-
-private func write(
-  _ report: GradientCheckReport, outputs: Int, to pointer: UnsafeMutablePointer<taskmet_check_report>?
-) {
-  var summary = taskmet_check_report()
-  summary.verdict = report.verdict.rawValue
-  summary.worst_error = report.worstError
-  summary.noise = report.noise
-  summary.analytic = report.analytic
-  summary.numeric = report.numeric
-  summary.step = report.step
-  summary.scale = report.scale
-  summary.row = report.entry.map { Int64($0 / outputs) } ?? -1
-  summary.output = report.entry.map { Int64($0 % outputs) } ?? -1
-  summary.directions = Int64(report.directions)
-  writeStruct(summary, to: pointer)
-}
-
-@_cdecl("taskmet_task_check_gradient") @implementation
-public func taskmet_task_check_gradient(
-  _ task: OpaquePointer!, _ dataset: OpaquePointer!, _ predictions: UnsafePointer<Double>!, _ predictions_stride: Int64,
-  _ directions: Int64, _ seed: UInt64, _ tolerance: Double, _ worst: UnsafeMutablePointer<Double>!,
-  _ report: UnsafeMutablePointer<taskmet_check_report>!
-) -> taskmet_status {
-  call("task_check_gradient") {
-    let object: Task = try resolve(task, "task")
-    let data: Dataset = try resolve(dataset, "dataset")
-    let directions = try requireInteger(directions, "directions", atLeast: 1, atMost: 1_000_000)
-    let tolerance = try requireTolerance(tolerance, default: 1e-5)
-    let worst = try requirePointer(worst, "worst")
-    if let report { try structSize(report, minimum: 16, "report") }
-    try withAccess(reading: [object, data]) {
-      let view = try requireMatrix(
-        predictions, rows: data.rows, columns: data.targets, stride: predictions_stride, "predictions")
-      let result = try checkTaskGradient(
-        object, data, predictions: view, directions: directions, seed: seed, tolerance: tolerance)
-      worst.pointee = result.worstError
-      write(result, outputs: data.targets, to: report)
-    }
-  }
-}
-
-@_cdecl("taskmet_hypergradient_check") @implementation
-public func taskmet_hypergradient_check(
-  _ predictor: OpaquePointer!, _ metric: OpaquePointer!, _ dataset: OpaquePointer!, _ rho: Double,
-  _ task: OpaquePointer!, _ inner_options: UnsafePointer<taskmet_inner_options>!,
-  _ solver_options: UnsafePointer<taskmet_solver_options>!, _ directions: Int64, _ seed: UInt64, _ tolerance: Double,
-  _ worst: UnsafeMutablePointer<Double>!, _ report: UnsafeMutablePointer<taskmet_check_report>!
-) -> taskmet_status {
-  call("hypergradient_check") {
-    let arguments = try LossArguments(predictor, metric, dataset, rho)
-    let object: Task = try resolve(task, "task")
-    let inner = try requireInnerOptions(inner_options, "inner_options")
-    let solver = try requireSolverOptions(solver_options, "solver_options")
-    let directions = try requireInteger(directions, "directions", atLeast: 1, atMost: 1_000_000)
-    let tolerance = try requireTolerance(tolerance, default: 1e-4)
-    let worst = try requirePointer(worst, "worst")
-    if let report { try structSize(report, minimum: 16, "report") }
-    try withAccess(reading: [arguments.predictor, arguments.metric, arguments.dataset, object]) {
-      let result = try checkHypergradient(
-        arguments.predictor, arguments.metric, arguments.dataset, rho: arguments.rho, object, inner: inner,
-        solver: solver, directions: directions, seed: seed, tolerance: tolerance)
-      worst.pointee = result.worstError
-      write(result, outputs: 1, to: report)
     }
   }
 }

@@ -2,6 +2,18 @@
 
 import Synchronization
 
+/// Reals that belong to instances: values[offsets[k] ..< offsets[k + 1]] to instance k.
+struct InstanceContext {
+  let values: Buffer<Double>
+  /// instances + 1.
+  let offsets: Buffer<Int64>
+
+  subscript(instance: Int) -> UnsafeBufferPointer<Double> {
+    let start = Int(offsets[instance])
+    return UnsafeBufferPointer(start: values.base + start, count: Int(offsets[instance + 1]) - start)
+  }
+}
+
 /// N rows: x (N x d), y (N x n), s_i >= 0.
 final class Dataset: SharedObject {
   override var kind: StaticString { "dataset" }
@@ -14,6 +26,8 @@ final class Dataset: SharedObject {
   private(set) var weights: Buffer<Double>?
   /// First row of each instance, and the number of rows; nil where each row is its own instance.
   private(set) var offsets: Buffer<Int64>?
+  /// What tasks know of each instance; nil where there is nothing.
+  private(set) var context: InstanceContext?
   /// Grows with each change: what caches are valid for.
   private(set) var version = 0
   private var xBuffer: Buffer<Double>?
@@ -58,6 +72,7 @@ final class Dataset: SharedObject {
     adopt(xRoom, yRoom, rows: rows.count)
     weights = newWeights
     offsets = nil
+    context = nil
   }
 
   /// A dataset of some rows of another.
@@ -127,6 +142,7 @@ final class Dataset: SharedObject {
     try store(x, y)
     self.weights = newWeights
     offsets = nil
+    context = nil
   }
 
   func setWeights(_ values: UnsafePointer<Double>) throws {
@@ -138,6 +154,13 @@ final class Dataset: SharedObject {
   func setOffsets(_ values: UnsafePointer<Int64>, count: Int) throws {
     try requireUnheld()
     offsets = try Buffer(copying: values, count: count)
+    context = nil
+    version += 1
+  }
+
+  func setContext(_ new: InstanceContext?) throws {
+    try requireUnheld()
+    context = new
     version += 1
   }
 }

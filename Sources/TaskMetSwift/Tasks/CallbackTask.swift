@@ -12,22 +12,10 @@ final class CallbackTask: Task {
   }
 
   override func evaluate(_ batch: TaskBatch, gradient: UnsafeMutablePointer<Double>?) throws -> Double {
-    var view = taskmet_task_batch()
-    view.struct_size = MemoryLayout<taskmet_task_batch>.size
-    view.instance_count = Int64(batch.instances.count)
-    view.instances = UnsafePointer(batch.instances.base)
-    view.offsets = UnsafePointer(batch.offsets.base)
-    view.rows = Int64(batch.rows)
-    view.outputs = Int64(batch.outputs)
-    view.features = Int64(batch.features)
-    view.predictions = UnsafePointer(batch.predictions.base)
-    view.targets = UnsafePointer(batch.targets.base)
-    view.inputs = UnsafePointer(batch.inputs.base)
-    view.phase = batch.phase.rawValue
     var loss = Double.nan
     let count = batch.rows * batch.outputs
     gradient?.update(repeating: .nan, count: count)
-    let status = function(user.pointer, &view, &loss, gradient)
+    let status = try batch.withView { function(user.pointer, $0, &loss, gradient) }
     if Int(status) == TASKMET_CALLBACK_STOP { throw StopTraining(reason: .task) }
     try checkCallback(status, "the task callback")
     guard loss.isFinite else {
@@ -36,4 +24,51 @@ final class CallbackTask: Task {
     if let gradient { try checkCallbackOutput(count, gradient, "the task callback's gradient") }
     return loss
   }
+
+  /// One call for each instance.
+  override func losses(_ batch: TaskBatch, into losses: UnsafeMutablePointer<Double>) throws {
+    for k in 0..<batch.instances.count { losses[k] = try evaluate(batch.instance(k), gradient: nil) }
+  }
+}
+
+extension TaskBatch {
+  /// The batch as callbacks see it.
+  func withView<Result>(_ body: (UnsafePointer<taskmet_task_batch>) throws -> Result) throws -> Result {
+    let context = try contextPointers()
+    var view = taskmet_task_batch()
+    view.struct_size = MemoryLayout<taskmet_task_batch>.size
+    view.instance_count = Int64(instances.count)
+    view.instances = UnsafePointer(instances.base)
+    view.offsets = UnsafePointer(offsets.base)
+    view.rows = Int64(rows)
+    view.outputs = Int64(outputs)
+    view.features = Int64(features)
+    view.predictions = UnsafePointer(predictions.base)
+    view.targets = UnsafePointer(targets.base)
+    view.inputs = UnsafePointer(inputs.base)
+    view.phase = phase.rawValue
+    if let context {
+      view.context = UnsafePointer(context.pointers.base)
+      view.context_counts = UnsafePointer(context.counts.base)
+    }
+    return try withExtendedLifetime(context) { try withUnsafePointer(to: view, body) }
+  }
+
+  /// Where each instance's context is, and its length.
+  func contextPointers() throws -> InstancePointers? {
+    guard let context else { return nil }
+    let pointers = try Buffer<UnsafePointer<Double>?>(count: instances.count)
+    let counts = try Buffer<Int64>(count: instances.count)
+    for k in 0..<instances.count {
+      let values = context[Int(instances[k])]
+      pointers[k] = values.baseAddress
+      counts[k] = Int64(values.count)
+    }
+    return InstancePointers(pointers: pointers, counts: counts)
+  }
+}
+
+struct InstancePointers {
+  let pointers: Buffer<UnsafePointer<Double>?>
+  let counts: Buffer<Int64>
 }

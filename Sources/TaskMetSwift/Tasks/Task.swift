@@ -15,8 +15,10 @@ struct TaskBatch {
   let targets: Buffer<Double>
   let inputs: Buffer<Double>
   let phase: Phase
+  /// What the dataset knows of each instance, by the instance's id.
+  let context: InstanceContext?
 
-  /// Instances of a dataset (nil: all of them); the predictions are left to be filled.
+  /// Instances of a dataset (nil: all of them), which may be there several times; the predictions are left to be filled.
   init(_ dataset: Dataset, instances chosen: [Int]? = nil, phase: Phase) throws {
     let count = chosen?.count ?? dataset.instanceCount
     instances = try Buffer(count: count)
@@ -36,6 +38,7 @@ struct TaskBatch {
     targets = try Buffer(count: try checkedProduct(rows, outputs))
     inputs = try Buffer(count: try checkedProduct(rows, features))
     self.phase = phase
+    context = dataset.context
     for k in 0..<count {
       let source = dataset.rowRange(ofInstance: Int(instances[k]))
       let start = Int(offsets[k])
@@ -48,6 +51,36 @@ struct TaskBatch {
   init(_ dataset: Dataset, predictions source: MatrixView, phase: Phase) throws {
     try self.init(dataset, phase: phase)
     source.copy(to: predictions.base)
+  }
+
+  private init(
+    instances: Buffer<Int64>, offsets: Buffer<Int64>, rows: Int, outputs: Int, features: Int,
+    predictions: Buffer<Double>, targets: Buffer<Double>, inputs: Buffer<Double>, phase: Phase,
+    context: InstanceContext?
+  ) {
+    (self.instances, self.offsets) = (instances, offsets)
+    (self.rows, self.outputs, self.features) = (rows, outputs, features)
+    (self.predictions, self.targets, self.inputs) = (predictions, targets, inputs)
+    (self.phase, self.context) = (phase, context)
+  }
+
+  /// The same instances in another phase, under other predictions (rows x outputs).
+  func with(predictions: Buffer<Double>, phase: Phase) -> TaskBatch {
+    TaskBatch(
+      instances: instances, offsets: offsets, rows: rows, outputs: outputs, features: features,
+      predictions: predictions, targets: targets, inputs: inputs, phase: phase, context: context)
+  }
+
+  /// One of the batch's instances (a position, not an id) as a batch of its own.
+  func instance(_ index: Int) throws -> TaskBatch {
+    let rows = Int(offsets[index])..<Int(offsets[index + 1])
+    func part(_ source: Buffer<Double>, _ columns: Int) throws -> Buffer<Double> {
+      try Buffer(copying: source.base + rows.lowerBound * columns, count: rows.count * columns)
+    }
+    return TaskBatch(
+      instances: try Buffer([instances[index]]), offsets: try Buffer([0, Int64(rows.count)]), rows: rows.count,
+      outputs: outputs, features: features, predictions: try part(predictions, outputs),
+      targets: try part(targets, outputs), inputs: try part(inputs, features), phase: phase, context: context)
   }
 
   /// rows x features.
@@ -70,12 +103,51 @@ struct TaskBatch {
   }
 }
 
+/// Raw values are those of `taskmet_sense`.
+enum Sense: Int32, CaseIterable {
+  case minimize, maximize
+
+  /// What makes a loss of an objective.
+  var sign: Double { self == .minimize ? 1 : -1 }
+}
+
 /// The loss of predictions that a predictor is trained for. Lower is better.
 class Task: SharedObject {
   override var kind: StaticString { "task" }
 
+  /// Of the objective that the loss is made from.
+  var sense: Sense { .minimize }
+
   /// The mean loss over the batch's instances, and d loss / d predictions (rows x outputs) where there is room for it.
   func evaluate(_ batch: TaskBatch, gradient: UnsafeMutablePointer<Double>?) throws -> Double {
     throw TaskMetError.unsupported("an abstract task")
+  }
+
+  /// Each instance's loss, judged alone.
+  func losses(_ batch: TaskBatch, into losses: UnsafeMutablePointer<Double>) throws {
+    throw TaskMetError.unsupported("an abstract task")
+  }
+
+  /// The number of decision variables of an instance with that many rows and outputs; 0 where the task has none of its own.
+  func decisionCount(rows: Int, outputs: Int) -> Int { 0 }
+
+  /// The real decisions that follow from the batch's predictions, instance after instance.
+  func decide(_ batch: TaskBatch, into decisions: UnsafeMutablePointer<Double>) throws {
+    throw TaskMetError.unsupported("decisions: the task leaves them to its callback")
+  }
+
+  /// SPO+ in place of the loss (the mean over instances), where decisions are the optimum of a linear objective.
+  func evaluateSPOPlus(_ batch: TaskBatch, gradient: UnsafeMutablePointer<Double>?) throws -> Double {
+    throw TaskMetError.unsupported(
+      "method spo_plus needs a task whose decisions optimise an objective linear in the targets")
+  }
+}
+
+extension Task {
+  /// The number of decision variables of all instances of a batch.
+  func decisionCount(_ batch: TaskBatch) -> Int {
+    (0..<batch.instances.count).reduce(0) {
+      $0 + decisionCount(rows: Int(batch.offsets[$1 + 1] - batch.offsets[$1]), outputs: batch.outputs)
+    }
   }
 }

@@ -85,6 +85,10 @@ extension Trainer {
       hash.add(data.y)
       if let weights = data.weights { hash.add(MatrixView(weights.base, rows: 1, columns: data.rows)) }
       for instance in 0..<data.instanceCount { hash.add(UInt64(data.rowRange(ofInstance: instance).lowerBound)) }
+      if let context = data.context {
+        for instance in 0..<data.instanceCount { hash.add(UInt64(context[instance].count)) }
+        hash.add(MatrixView(context.values.base, rows: 1, columns: context.values.count))
+      }
     }
     return String(hash.value, radix: 16) + " of \(dataset.rows) and \(validation?.rows ?? 0) rows"
   }

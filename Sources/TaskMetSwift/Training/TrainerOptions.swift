@@ -105,7 +105,8 @@ let trainerOptions: [OptionDescriptor] = [
   real(.rho, "rho", 0, 0...greatest, "regularisation (rho/2)|theta|^2 of the predictor"),
   integer(.penalizeBias, "penalize_bias", 1, 0...1, "whether rho counts biases; starts as the predictor says"),
   integer(.outerBatch, "outer_batch", 0, 0...most, "instances that the task judges in an iteration; 0: all"),
-  choice(.outerData, "outer_data", ["training", "validation"], fixed: true, "the data that the task's gradient comes from"),
+  choice(
+    .outerData, "outer_data", ["training", "validation"], fixed: true, "the data that the task's gradient comes from"),
   choice(
     .taskCombination, "task_combination", ["weighted_sum", "worst_case"],
     "several tasks: the sum of weight times loss, or the largest of them"),

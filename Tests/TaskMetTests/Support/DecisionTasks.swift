@@ -44,7 +44,7 @@ struct Decisions: Sendable {
 }
 
 /// Elmachtoub and Grigas's surrogate of regret.
-final class SPOPlusTask: Task {
+final class EnumeratedSPOPlusTask: Task {
   let decisions: Decisions
   /// -1 makes the gradient wrong.
   let sign: Double
@@ -112,7 +112,7 @@ struct Portfolio {
 }
 
 /// Minus the true utility of the portfolio that the prediction leads to.
-final class PortfolioTask: Task {
+final class EnumeratedPortfolioTask: Task {
   let portfolio: Portfolio
 
   init(_ portfolio: Portfolio) { self.portfolio = portfolio }
