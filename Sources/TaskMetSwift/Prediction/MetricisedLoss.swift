@@ -135,7 +135,7 @@ extension MetricisedLoss {
   }
 
   /// (rho/2) |theta|^2.
-  private func penalty(_ theta: UnsafePointer<Double>) -> Double {
+  func penalty(_ theta: UnsafePointer<Double>) -> Double {
     if rho == 0 { return 0 }
     return penalizedRanges.reduce(0) {
       $0 + rho / 2 * Double.dot($1.count, theta + $1.lowerBound, theta + $1.lowerBound)

@@ -91,6 +91,12 @@ struct TaskBatch {
     try predictor.predict(theta, x, into: predictions.base, stride: outputs)
   }
 
+  func requireFinitePredictions() throws {
+    if let index = firstNonFinite(rows * outputs, predictions.base) {
+      throw TaskMetError.numerical("a prediction is \(predictions[index])")
+    }
+  }
+
   /// Root mean squared error of the predictions, over all entries.
   var rmse: Double {
     let count = rows * outputs

@@ -65,7 +65,7 @@ extension Trainer {
     var warnings: [String] = []
     let rho = options.real(.rho)
     let scaleless = rho == 0 || metric.normalization == .batchTrace
-    if metric.network == nil, scaleless {
+    if !options.method.isBaseline, metric.network == nil, scaleless {
       if metric.outputs == 1 || metric.structure == .scalar {
         warnings.append(
           "a constant metric of one number scales the prediction loss, and the best predictor does not depend on that: "
@@ -76,13 +76,13 @@ extension Trainer {
             + "ordinary least squares): use a conditional metric, rho > 0, or another predictor")
       }
     }
-    if state.verdict.rmse <= 1e-10 * targetSize {
+    if !options.method.isBaseline, state.verdict.rmse <= 1e-10 * targetSize {
       warnings.append(
         "the residuals are zero: the predictor fits its data exactly, and then no metric changes it; use a smaller "
           + "predictor, rho > 0 or more data")
     }
     let count = state.verdict.cotangent.count
-    if norm(count, state.verdict.cotangent.base) == 0 {
+    if options.method.usesTaskGradient, norm(count, state.verdict.cotangent.base) == 0 {
       warnings.append("the task's gradient is zero everywhere: the task does not react to predictions here")
     }
     return warnings
@@ -202,7 +202,7 @@ extension Trainer {
 
   private func trust(_ state: TrainerState) -> [String] {
     let steps = history.dropFirst()
-    guard !steps.isEmpty, !options.chose(.method, "two_stage") else { return ["no hypergradient was taken"] }
+    guard !steps.isEmpty, options.method.learnsMetric else { return ["no hypergradient was taken"] }
     let total = Double(steps.count)
     let curved = steps.filter { $0[.negativeCurvature] == 1 }.count
     let residuals = steps.map { $0[.solverResidual] }.filter(\.isFinite).sorted()

@@ -63,11 +63,13 @@ final class InnerTraining {
       let report = try fullLoss(options, poll: poll).minimize(theta, inner)
       return InnerResult(steps: report.iterations, loss: report.value, gradientNorm: report.gradientNorm)
     }
-    let stepper = try makeOptimizer(solver, options)
-    stepper.restore(moments?.moments.count == stepper.momentCount ? moments : nil)
-    let result = try descend(theta, stepper, steps: steps, options, &random, poll: poll)
-    moments = try stepper.state()
-    return result
+    let batchSize = options.integer(.innerBatch)
+    let stochastic = batchSize > 0 && batchSize < dataset.instanceCount
+    let full = try fullLoss(options, poll: poll)
+    return try descend(theta, by: solver, steps: steps, options, moments: &moments) { theta, gradient in
+      let loss = stochastic ? try batchLoss(batchSize, options, &random, full.memory, poll: poll) : full
+      return try loss.evaluate(theta, gradient: gradient)
+    }
   }
 
   private func makeOptimizer(_ solver: InnerSolver, _ options: TrainerOptions) throws -> Optimizer {
@@ -83,25 +85,30 @@ final class InnerTraining {
     return fresh
   }
 
-  private func descend(
-    _ theta: UnsafeMutablePointer<Double>, _ stepper: Optimizer, steps: Int, _ options: TrainerOptions,
-    _ random: inout RandomGenerator, poll: (() throws -> Void)?
+  /// Steps of Adam or gradient descent on a loss, whose values and gradients `evaluate` gives, until the gradient is small
+  /// enough.
+  func descend(
+    _ theta: UnsafeMutablePointer<Double>, by solver: InnerSolver, steps: Int, _ options: TrainerOptions,
+    moments: inout Optimizer.State?,
+    _ evaluate: (_ theta: UnsafePointer<Double>, _ gradient: UnsafeMutablePointer<Double>) throws -> Double
   ) throws -> InnerResult {
+    let stepper = try makeOptimizer(solver, options)
+    stepper.restore(moments?.moments.count == stepper.momentCount ? moments : nil)
     let count = predictor.parameterCount
     let gradient = try Buffer<Double>(count: count)
-    let batchSize = options.integer(.innerBatch)
-    let stochastic = batchSize > 0 && batchSize < dataset.instanceCount
     let (tolerance, clip) = (options.real(.innerTolerance), options.real(.innerClip))
-    let full = try fullLoss(options, poll: poll)
     var result = InnerResult()
     while true {
-      let loss = stochastic ? try batchLoss(batchSize, options, &random, full.memory, poll: poll) : full
-      result.loss = try loss.evaluate(theta, gradient: gradient.base)
+      result.loss = try evaluate(theta, gradient.base)
       result.gradientNorm = norm(count, gradient.base)
       guard result.loss.isFinite, result.gradientNorm.isFinite else {
-        throw TaskMetError.numerical("the prediction loss is \(result.loss) in an inner step")
+        throw TaskMetError.numerical(
+          "the loss is \(result.loss) in an inner step, its gradient's norm \(result.gradientNorm)")
       }
-      if result.steps >= steps || result.gradientNorm <= tolerance { return result }
+      if result.steps >= steps || result.gradientNorm <= tolerance {
+        moments = try stepper.state()
+        return result
+      }
       if clip > 0, result.gradientNorm > clip { Double.scale(count, clip / result.gradientNorm, gradient.base) }
       try stepper.step(gradient: gradient.base, parameters: theta)
       result.steps += 1

@@ -6,15 +6,21 @@ struct OuterObjective {
   /// The largest weighted loss counts, rather than the sum.
   var worstCase = false
 
-  /// The combined loss of predictions, and its gradient in prediction space where there is room for it.
-  func evaluate(_ batch: TaskBatch, gradient: Buffer<Double>?) throws -> Double {
-    if tasks.count == 1, tasks[0].weight == 1 { return try tasks[0].task.evaluate(batch, gradient: gradient?.base) }
+  /// The combined loss of predictions, and its gradient in prediction space where there is room for it. `evaluate` gives a
+  /// task's own.
+  func evaluate(
+    _ batch: TaskBatch, gradient: Buffer<Double>?,
+    _ evaluate: (Task, TaskBatch, UnsafeMutablePointer<Double>?) throws -> Double = {
+      try $0.evaluate($1, gradient: $2)
+    }
+  ) throws -> Double {
+    if tasks.count == 1, tasks[0].weight == 1 { return try evaluate(tasks[0].task, batch, gradient?.base) }
     let count = batch.rows * batch.outputs
     let part = try gradient.map { _ in try Buffer<Double>(count: count) }
     gradient?.base.update(repeating: 0, count: count)
     var combined = worstCase ? -Double.infinity : 0
     for (task, weight) in tasks {
-      let loss = weight * (try task.evaluate(batch, gradient: part?.base))
+      let loss = weight * (try evaluate(task, batch, part?.base))
       if !worstCase {
         combined += loss
         if let gradient, let part { Double.axpy(count, weight, part.base, gradient.base) }

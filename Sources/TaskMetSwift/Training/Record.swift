@@ -27,6 +27,12 @@ struct Record {
   /// A field that is 1 for yes.
   func flag(_ field: Field) -> Int32 { self[field] == 1 ? 1 : 0 }
 
+  mutating func add(_ inner: InnerResult) {
+    self[.predictionLoss] = inner.loss
+    self[.innerGradientNorm] = inner.gradientNorm
+    self[.innerSteps] = Double(inner.steps)
+  }
+
   mutating func add(_ seconds: Double, to field: Field) {
     self[field] = (self[field].isNaN ? 0 : self[field]) + seconds
   }

@@ -35,9 +35,13 @@ final class Trainer: SharedObject {
   /// A callback has asked to stop after the iteration that is now whole.
   var pendingStop: StopTraining.Reason?
   private var innerTraining: InnerTraining?
-  /// Lambda = I, for the method "two_stage".
+  /// Lambda = I, for the methods that learn no metric.
   private var identityMetric: Metric?
   private var metricOptimizer: Optimizer?
+  /// Of the method "weighted_mse", and the inner training that it was made for.
+  var weighting: (lender: InnerTraining, steps: RegretWeighting)?
+  /// Of the method "lodl": the fitted losses, and what they were fitted with.
+  var lodl: (options: LODLOptions, losses: OuterObjective)?
 
   /// For copies of the two, on data that must not change for as long as the trainer lives.
   init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
@@ -115,7 +119,8 @@ extension Trainer {
     let before = (state: state, history: history.count)
     do {
       let inner = try prepare()
-      let (newState, record) = try state.map { try iterate($0, inner) } ?? warmUp(inner)
+      let steps = try innerSteps(inner)
+      let (newState, record) = try state.map { try iterate($0, inner, steps) } ?? warmUp(inner)
       state = newState
       history.append(record)
       if let progress = callbacks.progress, try !progress(record) { pendingStop = .progress }
@@ -137,8 +142,7 @@ extension Trainer {
     objective.worstCase = options.chose(.taskCombination, "worst_case")
     _ = try outerData()
     let (threads, cache) = (options.integer(.threads), options.integer(.metricCacheBytes))
-    // The two-stage model knows no metric.
-    let metric = options.chose(.method, "two_stage") ? try identityMetric ?? makeIdentityMetric() : metric
+    let metric = options.method.learnsMetric ? metric : try identityMetric ?? makeIdentityMetric()
     if let inner = innerTraining, inner.metric === metric, inner.fullWorkspace.threads == threads,
       inner.fullWorkspace.metricCacheBytes == cache
     {
@@ -176,33 +180,41 @@ extension Trainer {
     try updateNormalization()
     let theta = try Buffer(copying: initialTheta.base, count: initialTheta.count)
     let gradient = try Buffer<Double>(count: theta.count)
-    _ = try inner.fullLoss(options, poll: poll).evaluate(theta.base, gradient: gradient.base)
+    let loss = try inner.fullLoss(options, poll: poll).evaluate(theta.base, gradient: gradient.base)
     var record = Record()
     record[.iteration] = 0
     var random = RandomGenerator(seed: UInt64(options.integer(.seed)))
     var moments: Optimizer.State?
-    try run(inner, theta, steps: options.integer(.warmupIterations), &moments, &random, &record)
+    let steps = options.integer(.warmupIterations)
+    if steps == 0, options.method.isBaseline {
+      record.add(InnerResult(loss: loss, gradientNorm: norm(theta.count, gradient.base)))
+    } else {
+      try run(inner, theta, steps: steps, options, &moments, &random, &record)
+    }
     let (verdict, model) = try judge(theta, &random, &record)
     var state = TrainerState(model: model, best: model, verdict: verdict, random: random)
-    state.innerOptimizer = moments
+    // Moments of the prediction loss would mislead the first steps on another one.
+    state.innerOptimizer = options.method.isDirect ? nil : moments
     state.referenceGradientNorm = norm(theta.count, gradient.base)
     state.firstTrainingRMSE = verdict.rmse
     state.warnings = degenerateSetups(state)
     for warning in state.warnings { log(.warning, warning) }
     record[.trusted] = 1
-    record[.metricRate] = options.real(.metricRate)
+    record[.metricRate] = options.real(steppedRate ?? .metricRate)
     try validate(&state, &record)
     record[.secondsTotal] = secondsNow() - start
     return (state, record)
   }
 
-  private func iterate(_ state: TrainerState, _ inner: InnerTraining) throws -> (TrainerState, Record) {
+  private func iterate(
+    _ state: TrainerState, _ inner: InnerTraining, _ steps: any InnerSteps
+  ) throws -> (TrainerState, Record) {
     let start = secondsNow()
     var record = Record()
     record[.iteration] = Double(state.iteration + 1)
     var random = state.random
-    let step = options.chose(.method, "two_stage") ? nil : try hypergradient(state, inner, &random, &record)
-    var next = try propose(state, inner, step, random, &record)
+    let step = options.method.learnsMetric ? try hypergradient(state, inner, &random, &record) : nil
+    var next = try propose(state, steps, step, random, &record)
     next.iteration += 1
     next.v = step?.v
     assessTrust(&next, &record, step)
@@ -241,15 +253,16 @@ extension Trainer {
     return result
   }
 
-  /// Steps of phi, each followed by the inner steps and the task's verdict, with half the rate each time until one is good.
+  /// Steps of phi, each followed by the inner steps and the task's verdict, with half the rate each time until one is good. A
+  /// baseline has the inner steps alone, and halves their rate.
   private func propose(
-    _ state: TrainerState, _ inner: InnerTraining, _ step: HypergradientResult?, _ random: RandomGenerator,
+    _ state: TrainerState, _ inner: any InnerSteps, _ step: HypergradientResult?, _ random: RandomGenerator,
     _ record: inout Record
   ) throws -> TrainerState {
     var next = state
     var (rejected, broken) = (0, 0)
     while true {
-      record[.metricRate] = options.real(.metricRate) * next.rateFactor
+      record[.metricRate] = options.real(steppedRate ?? .metricRate) * next.rateFactor
       do {
         next.random = random
         try take(step, inner, from: state, to: &next, &record)
@@ -260,11 +273,13 @@ extension Trainer {
         return next
       } catch let error as TaskMetError where error.code == .rejected {
         rejected += 1
-        if step == nil || rejected > options.integer(.maxRejections) { throw error }
+        if steppedRate == nil || rejected > options.integer(.maxRejections) { throw error }
         logUndone(state, error)
       } catch let error as TaskMetError where error.code == .numerical {
         broken += 1
-        if step == nil || broken > options.integer(.maxRollbacks) { throw stalled(error, undone: rejected + broken) }
+        if steppedRate == nil || broken > options.integer(.maxRollbacks) {
+          throw stalled(error, undone: rejected + broken)
+        }
         logUndone(state, error)
       }
       try restore(state.model)
@@ -274,7 +289,8 @@ extension Trainer {
   }
 
   private func logUndone(_ state: TrainerState, _ error: TaskMetError) {
-    log(.warning, "iteration \(state.iteration + 1) undone, metric_rate halved: \(error.message)")
+    let rate = TrainerOptions.descriptor(steppedRate ?? .metricRate).name
+    log(.warning, "iteration \(state.iteration + 1) undone, \(rate) halved: \(error.message)")
   }
 
   private func stalled(_ error: TaskMetError, undone: Int) -> StopTraining {
@@ -284,7 +300,7 @@ extension Trainer {
 
   /// One proposal: phi, then theta, then the verdict.
   private func take(
-    _ step: HypergradientResult?, _ inner: InnerTraining, from state: TrainerState, to next: inout TrainerState,
+    _ step: HypergradientResult?, _ inner: any InnerSteps, from state: TrainerState, to next: inout TrainerState,
     _ record: inout Record
   ) throws {
     if let step {
@@ -302,8 +318,8 @@ extension Trainer {
     }
     let theta = try Buffer(copying: state.model.theta.base, count: state.model.theta.count)
     try run(
-      inner, theta, steps: options.integer(.innerIterations) * state.innerFactor, &next.innerOptimizer, &next.random,
-      &record)
+      inner, theta, steps: options.integer(.innerIterations) * state.innerFactor,
+      innerOptions(rate: record[.metricRate]), &next.innerOptimizer, &next.random, &record)
     let (verdict, model) = try judge(theta, &next.random, &record)
     guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * targetSize)) else {
       throw TaskMetError.numerical(
@@ -323,15 +339,13 @@ extension Trainer {
   }
 
   private func run(
-    _ inner: InnerTraining, _ theta: Buffer<Double>, steps: Int, _ moments: inout Optimizer.State?,
-    _ random: inout RandomGenerator, _ record: inout Record
+    _ inner: any InnerSteps, _ theta: Buffer<Double>, steps: Int, _ options: TrainerOptions,
+    _ moments: inout Optimizer.State?, _ random: inout RandomGenerator, _ record: inout Record
   ) throws {
     let start = secondsNow()
     let result = try inner.run(
       theta.base, steps: steps, options, moments: &moments, &random, poll: poll)
-    record[.predictionLoss] = result.loss
-    record[.innerGradientNorm] = result.gradientNorm
-    record[.innerSteps] = Double(result.steps)
+    record.add(result)
     record.add(secondsNow() - start, to: .secondsInner)
   }
 
@@ -346,11 +360,9 @@ extension Trainer {
     let instances = random.sample(size == 0 ? data.instanceCount : size, of: data.instanceCount)
     let batch = try TaskBatch(data, instances: instances, phase: .training)
     try batch.predict(predictor, theta.base)
-    if let index = firstNonFinite(batch.rows * batch.outputs, batch.predictions.base) {
-      throw TaskMetError.numerical("a prediction is \(batch.predictions[index])")
-    }
-    let cotangent = try Buffer<Double>(count: batch.rows * batch.outputs)
-    let loss = try objective.evaluate(batch, gradient: cotangent)
+    try batch.requireFinitePredictions()
+    let cotangent = try Buffer<Double>(repeating: 0, count: batch.rows * batch.outputs)
+    let loss = try objective.evaluate(batch, gradient: options.method.usesTaskGradient ? cotangent : nil)
     record[.taskLoss] = loss
     record[.predictionRMSE] = batch.rmse
     record.add(secondsNow() - start, to: .secondsTask)
@@ -371,7 +383,7 @@ extension Trainer {
     if let inner = innerTraining, inner.metric === metric {
       try inner.updateNormalization()
     } else {
-      // The two-stage method, which uses m for its records alone.
+      // A method that learns no metric uses m for its records alone.
       try metric.updateNormalization(rows: dataset.rows, dataset.x)
     }
   }

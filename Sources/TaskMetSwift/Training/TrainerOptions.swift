@@ -1,7 +1,8 @@
 // The trainer's options: one table says name, type, default, range, help and presets; everything else is read off it.
 
 enum OptionKey: Int, CaseIterable {
-  case preset, method, outerIterations, innerIterations, warmupIterations
+  case preset, method, alpha, lodlLoss, lodlSampling, lodlSamples, lodlDeviation, lodlRate, lodlRank
+  case outerIterations, innerIterations, warmupIterations
   case innerSolver, innerRate, innerMomentum, innerTolerance, innerClip, innerBatch, lbfgsMemory, rho, penalizeBias
   case outerBatch, outerData, taskCombination
   case solver, solverIterations, solverTolerance, solverRidge, solverNormalRidge, solverWarmStart, hypergradientBatch
@@ -50,11 +51,11 @@ private let positive = Double.leastNonzeroMagnitude...greatest
 
 private func integer(
   _ key: OptionKey, _ name: StaticString, _ value: Int, _ range: ClosedRange<Int>, paper: Int? = nil,
-  _ help: StaticString
+  fixed: Bool = false, _ help: StaticString
 ) -> OptionDescriptor {
   OptionDescriptor(
     key: key, name: name, domain: .integer(default: value, range), paper: paper.map { .integer($0) },
-    fixedAfterStart: false, help: help)
+    fixedAfterStart: fixed, help: help)
 }
 
 private func real(
@@ -81,7 +82,23 @@ let trainerOptions: [OptionDescriptor] = [
   choice(
     .preset, "preset", ["default", "paper"],
     "a group of options set at once: this library's defaults, or the paper's recipe"),
-  choice(.method, "method", ["taskmet", "two_stage"], "learn the metric from the task, or train the predictor alone"),
+  choice(
+    .method, "method", ["taskmet", "two_stage", "dfl", "spo_plus", "lodl", "weighted_mse"], fixed: true,
+    "learn the metric from the task, train the predictor alone, or by a baseline"),
+  real(
+    .alpha, "alpha", 0, 0...greatest,
+    "weight of the mean squared error beside the decision loss: dfl, spo_plus, lodl"),
+  choice(
+    .lodlLoss, "lodl_loss", LODLForm.allCases.map(\.name), fixed: true, "form of the loss fitted to each instance"),
+  choice(
+    .lodlSampling, "lodl_sampling", LODLSampling.allCases.map(\.name), fixed: true,
+    "entries of a prediction that noise moves at once"),
+  integer(.lodlSamples, "lodl_samples", 5000, 2...most, fixed: true, "sampled predictions of each instance"),
+  real(
+    .lodlDeviation, "lodl_deviation", 0, 0...greatest, fixed: true,
+    "standard deviation of the noise; 0: that of the training targets"),
+  real(.lodlRate, "lodl_rate", 0.1, positive, fixed: true, "learning rate of the fit, relative to its unknowns; > 0"),
+  integer(.lodlRank, "lodl_rank", 20, 1...most, fixed: true, "rank of the quadratic forms, at most"),
   integer(.outerIterations, "outer_iterations", 200, 0...most, paper: 1000, "updates of the metric until fit ends"),
   integer(
     .innerIterations, "inner_iterations", 100, 0...most,
@@ -169,7 +186,7 @@ let trainerOptions: [OptionDescriptor] = [
     .trustGradient, "trust_gradient", 0.1, 0...greatest,
     "and up to this norm of the inner gradient, relative to that before the warm-up"),
   integer(.threads, "threads", 1, 1...256, "the library's own threads; the results have the same bits for any number"),
-  integer(.seed, "seed", 0, 0...most, "of the batches"),
+  integer(.seed, "seed", 0, 0...most, fixed: true, "of the batches and of lodl's samples"),
 ]
 
 /// The options' present values.
@@ -219,7 +236,7 @@ struct TrainerOptions: Equatable {
       // What a preset does not speak of goes back to the default too, but for what belongs to the problem at hand.
       let problem: [OptionKey] = [
         .innerRate, .rho, .penalizeBias, .outerBatch, .outerData, .threads, .seed, .metricCacheBytes, .method,
-        .taskCombination,
+        .taskCombination, .alpha, .lodlLoss, .lodlSampling, .lodlSamples, .lodlDeviation, .lodlRate, .lodlRank,
       ]
       for option in trainerOptions where !problem.contains(option.key) {
         self[option.key] = value == .choice(1) ? option.paper ?? option.standard : option.standard

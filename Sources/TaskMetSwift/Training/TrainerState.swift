@@ -39,7 +39,7 @@ struct TrainerState {
   /// The linear system's last solution.
   var v: Buffer<Double>?
   var random: RandomGenerator
-  /// Halvings of the metric's rate.
+  /// Halvings of the metric's rate, or a baseline's inner rate.
   var rateFactor = 1.0
   /// By how much an untrusted hypergradient has enlarged each.
   var innerFactor = 1
