@@ -34,7 +34,7 @@ extension TaskBatch {
 /// A task that decides each instance by itself. A subclass says how one instance is decided and judged, and how its training
 /// loss comes about.
 class DecisionTask: Task {
-  /// Refuses an instance that does not fit the task, before anything is computed.
+  /// Refuses an instance that does not fit the task, before anything is computed. Its predictions are not looked at.
   func check(_ problem: DecisionProblem) throws {}
 
   /// The real decision for given costs or values (as many as the problem has entries): the predictions, the targets, or others.
@@ -78,8 +78,7 @@ class DecisionTask: Task {
   override func losses(_ batch: TaskBatch, into losses: UnsafeMutablePointer<Double>) throws {
     let decision = try Buffer<Double>(count: largestDecision(batch))
     for k in 0..<batch.instances.count {
-      let problem = batch.problem(k)
-      try check(problem)
+      let problem = try checkedProblem(batch, k)
       if batch.phase == .training {
         losses[k] = try trainingLoss(problem, gradient: nil)
       } else {
@@ -93,8 +92,7 @@ class DecisionTask: Task {
   override func decide(_ batch: TaskBatch, into decisions: UnsafeMutablePointer<Double>) throws {
     var next = decisions
     for k in 0..<batch.instances.count {
-      let problem = batch.problem(k)
-      try check(problem)
+      let problem = try checkedProblem(batch, k)
       try decide(problem, values: problem.predictions, into: next)
       next += decisionCount(rows: problem.rows, outputs: problem.outputs)
     }
@@ -128,8 +126,7 @@ class DecisionTask: Task {
     let count = batch.instances.count
     var sum = 0.0
     for k in 0..<count {
-      let problem = batch.problem(k)
-      try check(problem)
+      let problem = try checkedProblem(batch, k)
       let slope = gradient.map { $0 + Int(batch.offsets[k]) * batch.outputs }
       let value = try loss(problem, slope)
       guard value.isFinite else { throw Self.notFinite(value, problem) }
@@ -137,6 +134,14 @@ class DecisionTask: Task {
       if let slope { Double.scale(problem.entries, 1 / Double(count), slope) }
     }
     return sum / Double(count)
+  }
+
+  /// The batch's instance `index`, checked unless it is the same as the one before: what is checked does not depend on
+  /// predictions.
+  private func checkedProblem(_ batch: TaskBatch, _ index: Int) throws -> DecisionProblem {
+    let problem = batch.problem(index)
+    if index == 0 || batch.instances[index] != batch.instances[index - 1] { try check(problem) }
+    return problem
   }
 
   private static func notFinite(_ value: Double, _ problem: DecisionProblem) -> TaskMetError {
