@@ -1,4 +1,4 @@
-// Dense symmetric linear systems by LAPACK: the one file that calls LAPACKE.
+// Dense symmetric linear systems by LAPACK.
 
 import COpenBLAS
 
@@ -165,6 +165,6 @@ func extremeEigenvalues(_ matrix: UnsafeMutablePointer<Double>, order: Int) thro
   let status = LAPACKE_dsyev_work(
     LAPACK_COL_MAJOR, CChar(UInt8(ascii: "N")), CChar(UInt8(ascii: "L")), n, matrix, n, values.base, work.base,
     Int32(work.count))
-  if status != 0 { throw TaskMetError.numerical("the eigenvalues of the metric did not converge") }
+  if status != 0 { throw TaskMetError.numerical("the eigenvalues of a symmetric matrix did not converge") }
   return (values[0], values[order - 1])
 }

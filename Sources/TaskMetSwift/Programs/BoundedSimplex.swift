@@ -46,8 +46,7 @@ struct BoundedSimplexSolution {
 
   private var freeCount: Int { factor.order }
 
-  /// nil where the search does not end, or ends at a point that is not optimal to `tolerance` (relative).
-  init?(_ program: BoundedSimplex, _ y: UnsafePointer<Double>, tolerance: Double = 1e-10) throws {
+  private init(_ program: BoundedSimplex, _ y: UnsafePointer<Double>) throws {
     self.program = program
     self.y = y
     let count = program.count
@@ -58,7 +57,32 @@ struct BoundedSimplexSolution {
     factor = try ChangingCholesky(capacity: count)
     step = try Buffer(count: count)
     ones = try Buffer(count: count)
-    guard start(), search(), settle(), residual() <= tolerance * scale else { return nil }
+  }
+
+  /// By search; nil where it does not end at a point that is optimal to `tolerance` (relative).
+  static func search(
+    _ program: BoundedSimplex, _ y: UnsafePointer<Double>, tolerance: Double = 1e-10
+  ) throws -> BoundedSimplexSolution? {
+    var solution = try BoundedSimplexSolution(program, y)
+    guard solution.start(), solution.search(), solution.settle() else { return nil }
+    return solution.residual() <= tolerance * solution.scale ? solution : nil
+  }
+
+  /// By a point near the solution, which shows the active set.
+  static func refine(
+    _ program: BoundedSimplex, _ y: UnsafePointer<Double>, near point: UnsafePointer<Double>, tolerance: Double = 1e-9
+  ) throws -> BoundedSimplexSolution? {
+    var solution = try BoundedSimplexSolution(program, y)
+    var (widest, most) = (0, -Double.infinity)
+    for j in 0..<program.count {
+      let (below, above) = (point[j] - program.lower, program.upper - point[j])
+      let room = min(below, above)
+      solution.place(j, room > 1e-9 ? .free : below < above ? .atLower : .atUpper)
+      if room > most { (widest, most) = (j, room) }
+    }
+    solution.place(widest, .free)
+    guard solution.settle() else { return nil }
+    return solution.residual() <= tolerance * solution.scale ? solution : nil
   }
 
   // MARK: The search

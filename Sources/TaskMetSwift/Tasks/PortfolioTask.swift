@@ -47,11 +47,32 @@ final class PortfolioTask: DecisionTask {
     let program = BoundedSimplex(
       count: problem.entries, matrix: problem.context!.baseAddress!, curvature: 2 * riskAversion, lower: lower,
       upper: upper)
-    guard let solution = try BoundedSimplexSolution(program, values) else {
-      throw TaskMetError.numerical(
-        "the portfolio of instance \(problem.instance) could not be found: its context is close to singular")
+    if let solution = try BoundedSimplexSolution.search(program, values) { return solution }
+    let point = try naming(problem) { try interiorPoint(program, values) }
+    if let solution = try BoundedSimplexSolution.refine(program, values, near: point.base) { return solution }
+    throw TaskMetError.numerical(
+      "the portfolio of instance \(problem.instance) could not be found: its context is close to singular")
+  }
+
+  /// The same program for the interior point method: where the search for the active set loses its way to rounding.
+  private func interiorPoint(_ program: BoundedSimplex, _ values: UnsafePointer<Double>) throws -> Buffer<Double> {
+    let count = program.count
+    let (ones, one) = (try Buffer<Double>(repeating: 1, count: count), try Buffer<Double>(repeating: 1, count: 1))
+    let rows = try Buffer<Double>(repeating: 0, count: 2 * count * count)
+    let bounds = try Buffer<Double>(count: 2 * count)
+    for j in 0..<count {
+      (rows[j * (count + 1)], bounds[j]) = (-1, -lower)
+      (rows[count * count + j * (count + 1)], bounds[count + j]) = (1, upper)
     }
-    return solution
+    let set = try FeasibleSet(
+      variables: count, equalities: Constraints(count: 1, matrix: ones.base, values: one.base),
+      inequalities: Constraints(count: 2 * count, matrix: rows.base, values: bounds.base))
+    let (hessian, cost) = (
+      try Buffer(copying: program.matrix, count: count * count), try Buffer(copying: values, count: count)
+    )
+    Double.scale(count * count, program.curvature, hessian.base)
+    Double.scale(count, -1, cost.base)
+    return try set.minimize(try set.reduce(quadratic: hessian.base), cost: cost.base).decision
   }
 
   override func decide(

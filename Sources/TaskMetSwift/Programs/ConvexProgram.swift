@@ -1,0 +1,77 @@
+// min 1/2 t'Kt + c't over G t <= h, with K positive semidefinite, all numbers of the size of 1: how it is solved.
+//
+// The interior point method comes near; the constraints that are active there then give the solution to working precision. What
+// counts in the end is the residual of the conditions of optimality, however the point was found.
+
+struct ConvexProgram {
+  /// Of t, and of G.
+  let variables: Int
+  let constraints: Int
+  /// K, c, G (row-major), h.
+  let quadratic: Buffer<Double>
+  let linear: Buffer<Double>
+  let rows: Buffer<Double>
+  let values: Buffer<Double>
+
+  /// t and the constraints' multipliers.
+  struct Point {
+    let t: Buffer<Double>
+    let multipliers: Buffer<Double>
+  }
+
+  /// The solution, or nil where none is found to `tolerance`.
+  func solve(tolerance: Double = 1e-10) throws -> Point? {
+    let near = try interiorPoint(self)
+    var best = (point: near, residual: try residual(near))
+    let slack = try Buffer<Double>(count: constraints)
+    findSlack(near.t.base, into: slack.base)
+    // Strict complementarity first; a constraint whose slack and multiplier are both small may count as active, too.
+    for small in [0, 1e-6] {
+      let face = try ActiveFace(self) { near.multipliers[$0] > slack[$0] || slack[$0] < small }
+      let point = try face.polish(near)
+      let residual = try residual(point)
+      if residual < best.residual { best = (point, residual) }
+      if best.residual <= 1e-3 * tolerance { break }
+    }
+    return best.residual <= tolerance ? best.point : nil
+  }
+
+  /// h - G t
+  func findSlack(_ t: UnsafePointer<Double>, into slack: UnsafeMutablePointer<Double>) {
+    for i in 0..<constraints { slack[i] = values[i] - shortDot(variables, rows.base + i * variables, t) }
+  }
+
+  /// out = K t + c + G'multipliers
+  func findSlope(
+    _ t: UnsafePointer<Double>, _ multipliers: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>
+  ) {
+    out.update(from: linear.base, count: variables)
+    for j in 0..<variables where t[j] != 0 { shortAxpy(variables, t[j], quadratic.base + j * variables, out) }
+    for i in 0..<constraints where multipliers[i] != 0 {
+      shortAxpy(variables, multipliers[i], rows.base + i * variables, out)
+    }
+  }
+
+  /// By how much the conditions of optimality are missed, relative to the numbers they are made of.
+  func residual(_ point: Point) throws -> Double {
+    let (slope, slack) = (try Buffer<Double>(count: variables), try Buffer<Double>(count: constraints))
+    findSlope(point.t.base, point.multipliers.base, into: slope.base)
+    findSlack(point.t.base, into: slack.base)
+    let dualScale = 1 + largestEntry(point.multipliers)
+    let primalScale = 1 + largestEntry(point.t)
+    var worst = largestEntry(slope) / dualScale
+    for i in 0..<constraints {
+      let multiplier = point.multipliers[i]
+      worst = max(
+        worst, -slack[i] / primalScale, -multiplier / dualScale, abs(multiplier * slack[i]) / (dualScale * primalScale))
+    }
+    return worst.isFinite ? worst : .infinity
+  }
+}
+
+/// The largest absolute value.
+func largestEntry(_ values: Buffer<Double>) -> Double {
+  var largest = 0.0
+  for k in 0..<values.count { largest = max(largest, abs(values[k])) }
+  return largest
+}
