@@ -6,42 +6,6 @@ import Testing
 
 @testable import TaskMetSwift
 
-/// A directory that goes when the test does.
-private final class TemporaryDirectory {
-  let path: String
-
-  init() throws {
-    var template = Array("/tmp/taskmet-tests-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw TaskMetError.io("mkdtemp") }
-    path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
-  }
-
-  func file(_ name: String) -> String { "\(path)/\(name)" }
-
-  func write(_ bytes: [UInt8], _ name: String = "model.safetensors") throws -> String {
-    try bytes.withUnsafeBytes { try replaceFile(file(name), with: [$0]) }
-    return file(name)
-  }
-
-  var entries: [String] {
-    guard let directory = opendir(path) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    return names
-  }
-
-  deinit {
-    for name in entries { unlink(file(name)) }
-    rmdir(path)
-  }
-}
-
 /// A file of this header and data.
 private func container(_ header: String, data: [UInt8] = [], length: UInt64? = nil) -> [UInt8] {
   let count = length ?? UInt64(header.utf8.count)

@@ -50,7 +50,7 @@ final class LODLTask: Task {
     rSquared = known.reduce(0, +) / Double(known.count)
   }
 
-  private static func seed(_ seed: UInt64, instance: Int) -> UInt64 {
+  static func seed(_ seed: UInt64, instance: Int) -> UInt64 {
     var mixer = Fingerprint()
     mixer.add(seed)
     mixer.add(UInt64(instance))

@@ -186,7 +186,7 @@ extension Trainer {
     var random = RandomGenerator(seed: UInt64(options.integer(.seed)))
     var moments: Optimizer.State?
     let steps = options.integer(.warmupIterations)
-    if steps == 0, options.method.isBaseline {
+    if steps == 0, options.method.isBaseline, InnerTraining.solver(options, predictor) == .exact {
       record.add(InnerResult(loss: loss, gradientNorm: norm(theta.count, gradient.base)))
     } else {
       try run(inner, theta, steps: steps, options, &moments, &random, &record)
