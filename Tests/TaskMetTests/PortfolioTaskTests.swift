@@ -130,6 +130,19 @@ import Testing
     }
   }
 
+  /// The way for where the search fails leads to the same active set, and so to the same bits.
+  @Test func theInteriorPointMethodFindsTheSame() throws {
+    let (instances, _) = try Self.stocks(3, count: 20, seed: 14)
+    for task in [Self.task(0.1), Self.task(0.1, 0, 0.1), Self.task(0.01, -0.05, 0.2), Self.task(0.1, 0.05, 0.05)] {
+      let batch = try instances.batch(instances.targets, .validation)
+      for k in 0..<3 {
+        let problem = batch.problem(k)
+        let solution = try task.solveByInteriorPoint(problem, problem.predictions)
+        #expect(try solution.z.array == task.decision(instances, k, instances.targets[k]))
+      }
+    }
+  }
+
   @Test func legacyCountsTheOtherQuadraticForm() throws {
     let q = DenseMatrix([[4.0, 2], [2, 5]])  // L = [[2, 0], [1, 2]]
     let instances = try ProgramInstances([[0.3, 0.1]], contexts: [q])

@@ -21,6 +21,9 @@ struct ConvexProgram {
 
   /// The solution, or nil where none is found to `tolerance`.
   func solve(tolerance: Double = 1e-10) throws -> Point? {
+    if variables == 0 {  // nor are there constraints then
+      return Point(t: try Buffer(count: 0), multipliers: try Buffer(count: 0))
+    }
     let near = try interiorPoint(self)
     var best = (point: near, residual: try residual(near))
     let slack = try Buffer<Double>(count: constraints)

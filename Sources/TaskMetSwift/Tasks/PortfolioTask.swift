@@ -43,20 +43,36 @@ final class PortfolioTask: DecisionTask {
 
   // MARK: Decisions
 
-  private func solve(_ problem: DecisionProblem, _ values: UnsafePointer<Double>) throws -> BoundedSimplexSolution {
-    let program = BoundedSimplex(
+  private func program(_ problem: DecisionProblem) -> BoundedSimplex {
+    BoundedSimplex(
       count: problem.entries, matrix: problem.context!.baseAddress!, curvature: 2 * riskAversion, lower: lower,
       upper: upper)
-    if let solution = try BoundedSimplexSolution.search(program, values) { return solution }
-    let point = try naming(problem) { try interiorPoint(program, values) }
-    if let solution = try BoundedSimplexSolution.refine(program, values, near: point.base) { return solution }
+  }
+
+  private func solve(_ problem: DecisionProblem, _ values: UnsafePointer<Double>) throws -> BoundedSimplexSolution {
+    try BoundedSimplexSolution.search(program(problem), values) ?? solveByInteriorPoint(problem, values)
+  }
+
+  /// For where the search for the active set loses its way to rounding.
+  func solveByInteriorPoint(
+    _ problem: DecisionProblem, _ values: UnsafePointer<Double>
+  ) throws -> BoundedSimplexSolution {
+    let count = problem.entries
+    let hessian = try Buffer(copying: problem.context!.baseAddress!, count: count * count)
+    let cost = try Buffer(copying: values, count: count)
+    Double.scale(count * count, 2 * riskAversion, hessian.base)
+    Double.scale(count, -1, cost.base)
+    let near = try naming(problem) {
+      let set = try feasibleSet(count)
+      return try set.minimize(try set.reduce(quadratic: hessian.base), cost: cost.base).decision
+    }
+    if let solution = try BoundedSimplexSolution.refine(program(problem), values, near: near.base) { return solution }
     throw TaskMetError.numerical(
       "the portfolio of instance \(problem.instance) could not be found: its context is close to singular")
   }
 
-  /// The same program for the interior point method: where the search for the active set loses its way to rounding.
-  private func interiorPoint(_ program: BoundedSimplex, _ values: UnsafePointer<Double>) throws -> Buffer<Double> {
-    let count = program.count
+  /// sum z = 1, -z <= -lower, z <= upper
+  private func feasibleSet(_ count: Int) throws -> FeasibleSet {
     let (ones, one) = (try Buffer<Double>(repeating: 1, count: count), try Buffer<Double>(repeating: 1, count: 1))
     let rows = try Buffer<Double>(repeating: 0, count: 2 * count * count)
     let bounds = try Buffer<Double>(count: 2 * count)
@@ -64,15 +80,11 @@ final class PortfolioTask: DecisionTask {
       (rows[j * (count + 1)], bounds[j]) = (-1, -lower)
       (rows[count * count + j * (count + 1)], bounds[count + j]) = (1, upper)
     }
-    let set = try FeasibleSet(
-      variables: count, equalities: Constraints(count: 1, matrix: ones.base, values: one.base),
-      inequalities: Constraints(count: 2 * count, matrix: rows.base, values: bounds.base))
-    let (hessian, cost) = (
-      try Buffer(copying: program.matrix, count: count * count), try Buffer(copying: values, count: count)
-    )
-    Double.scale(count * count, program.curvature, hessian.base)
-    Double.scale(count, -1, cost.base)
-    return try set.minimize(try set.reduce(quadratic: hessian.base), cost: cost.base).decision
+    return try withExtendedLifetime((ones, one, rows, bounds)) {
+      try FeasibleSet(
+        variables: count, equalities: Constraints(count: 1, matrix: ones.base, values: one.base),
+        inequalities: Constraints(count: 2 * count, matrix: rows.base, values: bounds.base))
+    }
   }
 
   override func decide(

@@ -78,3 +78,67 @@ func correlationMatrix(_ count: Int, days: Int, floor: Double, _ random: inout R
   }
   return returns * returns.transposed + floor * DenseMatrix.identity(count)
 }
+
+/// A quadratic program in plain matrices.
+struct ProgramDescription {
+  var quadratic: DenseMatrix?
+  var linear: [Double]? = nil
+  var prediction: DenseMatrix? = nil
+  var equalities: [([Double], Double)] = []
+  var inequalities: [([Double], Double)] = []
+  var variables: Int
+
+  func feasibleSet() throws -> FeasibleSet {
+    try Self.withConstraints(equalities) { equalities in
+      try Self.withConstraints(inequalities) { inequalities in
+        try FeasibleSet(variables: variables, equalities: equalities, inequalities: inequalities)
+      }
+    }
+  }
+
+  private static func withConstraints<Result>(
+    _ rows: [([Double], Double)], _ body: (Constraints) throws -> Result
+  ) throws -> Result {
+    let (matrix, values) = (try Buffer(rows.flatMap(\.0)), try Buffer(rows.map(\.1)))
+    return try withExtendedLifetime((matrix, values)) {
+      try body(Constraints(count: rows.count, matrix: matrix.base, values: values.base))
+    }
+  }
+
+  func task(_ sense: Sense = .minimize) throws -> QuadraticProgramTask {
+    let parts = QuadraticProgramTask.Objective(
+      entries: prediction?.columns ?? variables, quadratic: try quadratic.map { try Buffer($0.values) },
+      linear: try linear.map { try Buffer($0) }, prediction: try prediction.map { try Buffer($0.values) })
+    return try QuadraticProgramTask(parts, over: try feasibleSet(), sense: sense)
+  }
+
+  /// The solution for a cost, with a positive definite Q: every set of inequalities is tried as the active one.
+  func enumerate(_ cost: [Double]) -> [Double] {
+    for mask in 0..<(1 << inequalities.count) {
+      let active = equalities + inequalities.indices.filter { mask >> $0 & 1 == 1 }.map { inequalities[$0] }
+      if active.count > variables { continue }
+      let size = variables + active.count
+      var system = DenseMatrix(zeros: size, size)
+      for i in 0..<variables { for j in 0..<variables { system[i, j] = quadratic![i, j] } }
+      for (k, row) in active.enumerated() {
+        for j in 0..<variables {
+          system[variables + k, j] = row.0[j]
+          system[j, variables + k] = row.0[j]
+        }
+      }
+      let solution = system.solve((-1.0) * cost + active.map(\.1))
+      let z = Array(solution[0..<variables])
+      let multipliers = solution[(variables + equalities.count)...]
+      if multipliers.allSatisfy({ $0 >= 0 }), inequalities.allSatisfy({ dot($0.0, z) <= $0.1 + 1e-9 }) { return z }
+    }
+    return [Double](repeating: .nan, count: variables)
+  }
+
+  /// lower <= z <= upper, as inequalities.
+  mutating func bound(_ lower: Double, _ upper: Double) {
+    for j in 0..<variables {
+      inequalities.append((-1 * [Double].unit(variables, j), -lower))
+      inequalities.append((.unit(variables, j), upper))
+    }
+  }
+}
