@@ -683,56 +683,64 @@ typedef struct taskmet_oracle_batch {
 typedef int32_t (*taskmet_oracle_fn)(void *user, const taskmet_oracle_batch *batch, double *decisions);
 
 /* The tasks below have F = y'z with z the oracle's decision: yhat are predicted costs (MINIMIZE) or values (MAXIMIZE), M for an
- * instance, and so are decisions. In validation the decision is the oracle's for yhat. free_user as for
- * taskmet_task_create_callback.
+ * instance, and so are decisions. In validation the decision is the oracle's for yhat: one problem for each instance. free_user
+ * as for taskmet_task_create_callback. The problems of an evaluation come in one call of the oracle, instance after instance
+ * (in several calls where they have more than 2^22 costs); costs that are not finite are never asked (NUMERICAL).
+ * Below, w(c) is the oracle's decision for c, and +- is + for MINIMIZE, - for MAXIMIZE.
  *
- * SPO+ (Elmachtoub and Grigas 2022): the convex surrogate of regret. For MINIMIZE, with w(c) the oracle's decision:
- *     loss = (2 yhat - y)'w(y) - (2 yhat - y)'w(2 yhat - y),       gradient 2 (w(y) - w(2 yhat - y))
- * MAXIMIZE is the same for -yhat, -y. The loss is >= the regret >= 0. One call of the oracle for each evaluation. */
+ * SPO+ (Elmachtoub and Grigas 2022): the convex surrogate of regret.
+ *     loss +-[(2 yhat - y)'w(y) - (2 yhat - y)'w(2 yhat - y)],       gradient +-2 (w(y) - w(2 yhat - y))
+ * The loss is >= the regret >= 0. Two problems for each instance. */
 taskmet_status taskmet_task_create_spo_plus(taskmet_sense sense, taskmet_oracle_fn oracle, void *user,
                                             void (*free_user)(void *user), taskmet_task **task);
 
 /* What is trained on in a perturbed task. */
 typedef int32_t taskmet_perturbed_loss;
 enum {
-    TASKMET_PERTURBED_FENCHEL_YOUNG = 0, /* convex; gradient +-(mean decision - w(y)) */
-    TASKMET_PERTURBED_OBJECTIVE = 1      /* F of the mean decision under the true targets; gradient by Stein's identity */
+    TASKMET_PERTURBED_FENCHEL_YOUNG = 0, /* convex; its minimum is where the mean decision is w(y) */
+    TASKMET_PERTURBED_OBJECTIVE = 1      /* F of the mean decision under the true targets */
 };
 
 /* Perturbed optimiser (Berthet et al. 2020): the mean of the oracle's decisions at yhat + sigma U, U ~ N(0, I), is smooth in yhat.
- *   samples  >= 1 draws of U for each instance, the same at every evaluation (common random numbers, from the seed and the
- *            instance's id), in antithetic pairs U, -U where samples is even
+ *   samples  1..1000000 draws U_s for each instance, the same at every evaluation (common random numbers, from the seed and
+ *            the instance's id), in antithetic pairs U, -U where samples is even
  *   sigma    > 0, in the unit of the predictions
- * Estimates: loss and gradient are those of the sampled mean decision; for FENCHEL_YOUNG the gradient is exact for these
- * samples wherever the decisions don't change; for OBJECTIVE it is the estimate
- *     (1 / (samples sigma)) sum_s y'(w(yhat + sigma U_s) - w(yhat)) U_s
- * of the smoothed loss's, which differences at fixed samples do not reproduce. */
+ * With w_s = w(yhat + sigma U_s) and means over the samples,
+ *     FENCHEL_YOUNG  loss +-[yhat'w(y) - mean (yhat + sigma U_s)'w_s],    gradient +-[w(y) - mean w_s]
+ *                    (Fenchel and Young's loss but for a term without yhat; the gradient is exact for these samples wherever the
+ *                    decisions don't change; never negative for an even number of samples)
+ *     OBJECTIVE      loss +-mean y'w_s,    gradient +-mean (y'w_s - y'w(yhat)) U_s / sigma
+ *                    (an unbiased estimate of the gradient of the loss's expectation, by Stein's identity, which differences at
+ *                    fixed samples do not reproduce)
+ * samples + 1 problems for each instance. */
 taskmet_status taskmet_task_create_perturbed(taskmet_sense sense, taskmet_oracle_fn oracle, void *user,
                                              void (*free_user)(void *user), taskmet_perturbed_loss loss, int64_t samples,
                                              double sigma, uint64_t seed, taskmet_task **task);
 
 /* Differentiation of blackbox solvers (Vlastelica Pogancic et al. 2020): the loss is F at w(yhat), which is piecewise constant;
- * the gradient is that of its interpolation: (w(yhat + lambda g) - w(yhat)) / lambda (MINIMIZE), g = dF/dz = y.
- *   lambda  > 0, in the unit of predictions over targets. */
+ * the gradient is that of its interpolation: +-(w(yhat + lambda y) - w(yhat)) / lambda.
+ *   lambda  > 0, in the unit of predictions over targets
+ * Two problems for each instance; one where only the loss is wanted. */
 taskmet_status taskmet_task_create_blackbox(taskmet_sense sense, taskmet_oracle_fn oracle, void *user,
                                             void (*free_user)(void *user), double lambda, taskmet_task **task);
 
 /* A loss without a gradient: losses (instance_count numbers, filled with NaN) of the batch's instances, each judged alone. The same
- * instance may be there several times, with other predictions. Returns and threads as for taskmet_task_fn. */
+ * instance may be there several times, with other predictions. Returns and threads as for taskmet_task_fn. In validation, each
+ * instance is evaluated once at yhat; a gradient is there in training only. An evaluation is one call, or several where
+ * the batch would have more than 2^22 predictions, targets and inputs. MINIMIZE; no decisions. */
 typedef int32_t (*taskmet_losses_fn)(void *user, const taskmet_task_batch *batch, double *losses);
 
-/* Its gradient by central differences of every entry: 2 M evaluations of each instance, all of them in a few calls. MINIMIZE.
- *   step   > 0, in the unit of the predictions
- * Validation, and a loss without its gradient: one evaluation of each instance. */
+/* Its gradient by central differences of every entry: 2 M + 1 evaluations of each instance, 1 where only the loss is wanted.
+ *   step   > 0, in the unit of the predictions */
 taskmet_status taskmet_task_create_finite_difference(taskmet_losses_fn losses, void *user, void (*free_user)(void *user),
                                                      double step, taskmet_task **task);
 
 /* Its gradient by the score function (REINFORCE, evolution strategies): that of the loss smoothed by N(0, sigma^2 I),
  *     (1 / (2 sigma samples)) sum_s (l(yhat + sigma U_s) - l(yhat - sigma U_s)) U_s             in antithetic pairs
- *   samples  >= 1 pairs for each instance, the same at every evaluation (common random numbers, from seed and instance)
+ *   samples  1..1000000 pairs for each instance, the same at every evaluation (common random numbers, from seed and instance)
  *   sigma    > 0, in the unit of the predictions
  * In training the loss is the mean over the same pairs, so that loss and gradient belong together; a linear loss gives an
- * unbiased gradient, a quadratic one too. Works for a loss that is not continuous. */
+ * unbiased gradient, a quadratic one too. Works for a loss that is not continuous. 2 samples evaluations of each instance. */
 taskmet_status taskmet_task_create_score_function(taskmet_losses_fn losses, void *user, void (*free_user)(void *user),
                                                   int64_t samples, double sigma, uint64_t seed, taskmet_task **task);
 

@@ -31,6 +31,12 @@ func checkCallback(_ status: Int32, _ what: String) throws {
   }
 }
 
+/// The same for a callback that a task is made of: during training it may ask to stop, which is no error.
+func checkTaskCallback(_ status: Int32, _ what: String) throws {
+  if Int(status) == TASKMET_CALLBACK_STOP { throw StopTraining(reason: .task) }
+  try checkCallback(status, what)
+}
+
 /// An error where a callback left a value that is not finite. Outputs arrive filled with NaN, so this finds one it forgot.
 func checkCallbackOutput(_ count: Int, _ values: UnsafePointer<Double>, _ what: String) throws {
   if let index = firstNonFinite(count, values) {

@@ -16,8 +16,7 @@ final class CallbackTask: Task {
     let count = batch.rows * batch.outputs
     gradient?.update(repeating: .nan, count: count)
     let status = try batch.withView { function(user.pointer, $0, &loss, gradient) }
-    if Int(status) == TASKMET_CALLBACK_STOP { throw StopTraining(reason: .task) }
-    try checkCallback(status, "the task callback")
+    try checkTaskCallback(status, "the task callback")
     guard loss.isFinite else {
       throw TaskMetError(code: .callback, message: "the task callback's loss must be finite, got \(loss)")
     }
@@ -34,7 +33,7 @@ final class CallbackTask: Task {
 extension TaskBatch {
   /// The batch as callbacks see it.
   func withView<Result>(_ body: (UnsafePointer<taskmet_task_batch>) throws -> Result) throws -> Result {
-    let context = try contextPointers()
+    let context = try contextPointers(of: instances)
     var view = taskmet_task_batch()
     view.struct_size = MemoryLayout<taskmet_task_batch>.size
     view.instance_count = Int64(instances.count)
@@ -54,8 +53,8 @@ extension TaskBatch {
     return try withExtendedLifetime(context) { try withUnsafePointer(to: view, body) }
   }
 
-  /// Where each instance's context is, and its length.
-  func contextPointers() throws -> InstancePointers? {
+  /// Where the context of each of some instances (ids) is, and its length.
+  func contextPointers(of instances: Buffer<Int64>) throws -> InstancePointers? {
     guard let context else { return nil }
     let pointers = try Buffer<UnsafePointer<Double>?>(count: instances.count)
     let counts = try Buffer<Int64>(count: instances.count)

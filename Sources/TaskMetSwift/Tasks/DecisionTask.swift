@@ -144,7 +144,7 @@ class DecisionTask: Task {
     return problem
   }
 
-  private static func notFinite(_ value: Double, _ problem: DecisionProblem) -> TaskMetError {
+  static func notFinite(_ value: Double, _ problem: DecisionProblem) -> TaskMetError {
     TaskMetError.numerical("the task loss of instance \(problem.instance) is \(value)")
   }
 

@@ -72,15 +72,30 @@ struct TaskBatch {
   }
 
   /// One of the batch's instances (a position, not an id) as a batch of its own.
-  func instance(_ index: Int) throws -> TaskBatch {
-    let rows = Int(offsets[index])..<Int(offsets[index + 1])
+  func instance(_ index: Int) throws -> TaskBatch { try taking(Buffer([Int64(index)])) }
+
+  /// Some of the batch's instances (positions), which may be there several times, as a batch of their own.
+  func taking(_ positions: Buffer<Int64>) throws -> TaskBatch {
+    let count = positions.count
+    let (ids, starts) = (try Buffer<Int64>(count: count), try Buffer<Int64>(count: count + 1))
+    starts[0] = 0
+    for k in 0..<count {
+      let position = Int(positions[k])
+      ids[k] = instances[position]
+      starts[k + 1] = starts[k] + offsets[position + 1] - offsets[position]
+    }
     func part(_ source: Buffer<Double>, _ columns: Int) throws -> Buffer<Double> {
-      try Buffer(copying: source.base + rows.lowerBound * columns, count: rows.count * columns)
+      let result = try Buffer<Double>(count: try checkedProduct(Int(starts[count]), columns))
+      for k in 0..<count {
+        let (start, source) = (Int(starts[k]), source.base + Int(offsets[Int(positions[k])]) * columns)
+        (result.base + start * columns).update(from: source, count: (Int(starts[k + 1]) - start) * columns)
+      }
+      return result
     }
     return TaskBatch(
-      instances: try Buffer([instances[index]]), offsets: try Buffer([0, Int64(rows.count)]), rows: rows.count,
-      outputs: outputs, features: features, predictions: try part(predictions, outputs),
-      targets: try part(targets, outputs), inputs: try part(inputs, features), phase: phase, context: context)
+      instances: ids, offsets: starts, rows: Int(starts[count]), outputs: outputs, features: features,
+      predictions: try part(predictions, outputs), targets: try part(targets, outputs),
+      inputs: try part(inputs, features), phase: phase, context: context)
   }
 
   /// rows x features.
