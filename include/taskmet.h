@@ -750,10 +750,10 @@ taskmet_status taskmet_task_create_score_function(taskmet_losses_fn losses, void
 /* The form of a locally optimised decision loss (LODL; Shah et al. 2022), fitted to each instance, e = yhat - y (M entries). */
 typedef int32_t taskmet_lodl_loss;
 enum {
-    TASKMET_LODL_WEIGHTED_MSE = 0,          /* sum_j w_j e_j^2, w_j >= 1e-3 */
+    TASKMET_LODL_WEIGHTED_MSE = 0,          /* sum_j w_j e_j^2, w_j >= 1e-3 w0 (see below) */
     TASKMET_LODL_DIRECTED_WEIGHTED_MSE = 1, /* the same with two weights, by the sign of e_j */
     TASKMET_LODL_QUADRATIC = 2,             /* |L'e|^2, L: M x rank, lower triangular */
-    TASKMET_LODL_DIRECTED_QUADRATIC = 3     /* row j of L is one of two, by the sign of e_j */
+    TASKMET_LODL_DIRECTED_QUADRATIC = 3     /* row j of L is one of two, by the sign of e_j (0 counts as positive) */
 };
 
 /* How predictions are drawn around the truth. */
@@ -768,12 +768,12 @@ typedef struct taskmet_lodl_options {
     size_t struct_size;
     taskmet_lodl_loss loss;         /* default TASKMET_LODL_WEIGHTED_MSE */
     taskmet_lodl_sampling sampling; /* default TASKMET_LODL_ALL */
-    int64_t samples;                /* of each instance; 0: 5000 */
-    double deviation;               /* of the noise; 0: the standard deviation of the dataset's targets */
-    int64_t rank;                   /* of L; 0: 20 (at most M) */
-    double learning_rate;           /* Adam; 0: 0.1 */
-    int64_t iterations;             /* 0: 100 */
-    int64_t patience;               /* without a better loss on the held-out samples; 0: 25 */
+    int64_t samples;                /* of each instance, >= 2; 0: 5000 */
+    double deviation;               /* of the noise, > 0; 0: the standard deviation of the dataset's targets */
+    int64_t rank;                   /* of L, at most M; 0: 20 */
+    double learning_rate;           /* of Adam, in units of the unknowns' size; 0: 0.1 */
+    int64_t iterations;             /* of Adam, over all samples; 0: 100 */
+    int64_t patience;               /* iterations without a better fit of the held-out samples; 0: 25 */
     double held_out_share;          /* of the samples, in (0, 1); 0: 0.3 */
     int64_t threads;                /* instances are fitted in parallel; 0: 1. Same bits for any number */
     uint64_t seed;
@@ -782,14 +782,20 @@ typedef struct taskmet_lodl_options {
 void taskmet_lodl_options_init(taskmet_lodl_options *options);
 
 /* A task whose TRAINING loss is a LODL fitted to `task` on each instance of `dataset`: samples are drawn around the true targets
- * and the task's own loss there in phase VALIDATION, minus that of the true targets, is regressed on. In phase VALIDATION it is
- * `task` itself. It can be trained on with that dataset alone: another one in TRAINING is SHAPE or STATE. options may be NULL.
+ * and the task's own loss there in phase VALIDATION, minus that of the true targets, is regressed on in the mean square. What
+ * is kept are the parameters that were best on the held-out samples. The losses may have any unit: the regression takes them in
+ * units of their root mean square tau over the instance's other samples, the noise in units of its deviation, and scales the
+ * parameters back. A weight is at least 1e-3 w0, w0 = tau / (m deviation^2) with m the entries that noise moves at once: the
+ * weight that explains losses of that size if all entries have it. An instance whose losses do not vary gets parameters 0.
+ * In phase VALIDATION it is `task` itself, and so are its decisions and its sense. The fit asks `task` for losses alone, never
+ * for a gradient. It can be trained on with that dataset alone: another one in TRAINING is SHAPE or STATE. options may be NULL.
  * With more than one thread a callback task is called from several threads. */
 taskmet_status taskmet_task_create_lodl(const taskmet_task *task, const taskmet_dataset *dataset,
                                         const taskmet_lodl_options *options, taskmet_task **lodl);
 
 /* How well the fitted losses predict the sampled ones: over all instances the mean of 1 - residual / variance on the held-out
- * samples. INVALID_ARGUMENT for a task of another kind. */
+ * samples, without those instances whose losses do not vary; NaN where that is all of them. Below 0 is worse than a constant.
+ * INVALID_ARGUMENT for a task of another kind. */
 taskmet_status taskmet_task_lodl_fit_quality(const taskmet_task *lodl, double *r_squared);
 
 /* ---------------------------------------------------------------------------------------------------------------- */
@@ -893,6 +899,19 @@ taskmet_status taskmet_task_decision_quality(const taskmet_task *task, const tas
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Trainer: Algorithm 1 of the paper, with stopping, roll-back, records and checkpoints                              */
 
+/* The option "method" says how theta is trained. With data, tasks, validation, stopping, records and files all the same:
+ *   taskmet       the metric is learned from the task, theta under the metric
+ *   two_stage     theta under Lambda = I
+ *   dfl           decision-focused learning: mean task loss over the instances (TRAINING) + alpha MSE
+ *   spo_plus      the same with SPO+ in place of the task loss; tasks without it are UNSUPPORTED, before the first step
+ *   lodl          the same with a LODL of each task (options lodl_*), fitted before the first step
+ *   weighted_mse  L_pred under Lambda = I, the rows of instance k weighted by 1/2 + 1/2 regret_k / mean regret (besides their own
+ *                 weights), regret_k = max(l_k(yhat) - l_k(y), 0) in phase VALIDATION where the iteration begins; 1 without regret
+ * MSE is the mean of s_i e^2 over all entries, and (rho/2)|theta|^2 is added to everything. The last four are the baselines. Their
+ * metric stays as it is. Their warm-up is two_stage's (warmup_iterations = 0: none). An iteration of dfl, spo_plus and lodl is up to
+ * inner_iterations steps of Adam (or of sgd, if inner_solver is that) on inner_batch training instances; one of weighted_mse is
+ * what inner_solver makes of the weighted loss. */
+
 typedef struct taskmet_trainer taskmet_trainer;
 
 /* Which of a trainer's two models. */
@@ -923,9 +942,10 @@ typedef struct taskmet_record {
     size_t struct_size;
     int64_t iteration;
     double task_loss;                 /* on the outer batch, after the inner steps */
-    double prediction_loss;           /* L_pred on the training rows that the inner solver saw last */
+    double prediction_loss;           /* what the inner solver minimises, on the training rows that it saw last: L_pred;
+                                         dfl, spo_plus, lodl: decision loss + alpha MSE + (rho/2)|theta|^2 */
     double prediction_rmse;           /* root mean squared error over the entries of the rows that the task judged */
-    double inner_gradient_norm;       /* |grad_theta L_pred| where the inner solver ended */
+    double inner_gradient_norm;       /* of that loss, where the inner solver ended */
     int64_t inner_steps;              /* taken in this iteration */
     double hypergradient_norm;        /* of the step that led here; NaN in record 0 */
     double solver_residual;           /* |g - A v| / |g| of that hypergradient */
@@ -935,7 +955,7 @@ typedef struct taskmet_record {
     double agreement;                 /* cosine of that hypergradient's two halves (option agreement_interval) */
     int32_t trusted;                  /* 1: no negative curvature; residual, inner gradient, agreement within thresholds */
     int32_t is_best;                  /* 1: this model is the best so far */
-    double metric_rate;               /* the learning rate of phi, after all halvings */
+    double metric_rate;               /* the learning rate of phi, after all halvings; of theta for a baseline */
     int64_t rollbacks;                /* steps tried and undone before this one */
     int64_t rejections;               /* of them, those that the task rejected */
     int64_t hypergradient_instances;  /* in the batch of the linear system */

@@ -93,6 +93,23 @@ struct LODLTests {
     #expect(fitted.rSquared > 1 - 1e-6)
   }
 
+  @Test("weights are recovered from samples that move an entry or two", arguments: [LODLSampling.one, .two])
+  func fewMoved(_ sampling: LODLSampling) throws {
+    let data = try makeData(instances: 1)
+    let truth = PlainLODL(.directedWeightedMSE, entries: 4, rank: 1)
+    var settings = options(.directedWeightedMSE, samples: 400, iterations: 3000)
+    (settings.learningRate, settings.sampling) = (0.02, sampling)
+    let fitted = try LODLTask(InstanceTask { truth.loss($0.errors) }, data, settings)
+    expectEqual(try fitted.parameters(data, 0).identified, truth.identified, to: 1e-4)
+  }
+
+  @Test("a fit that runs away says so")
+  func runaway() throws {
+    var settings = options(.quadratic)
+    settings.learningRate = 1e200
+    expectError(.numerical) { _ = try LODLTask(InstanceTask { $0.errors[0] }, makeData(), settings) }
+  }
+
   @Test("L is lower triangular", arguments: [LODLForm.quadratic, .directedQuadratic])
   func triangle(_ form: LODLForm) throws {
     let data = try makeData(instances: 1)

@@ -28,6 +28,44 @@ static void test_task(void) {
     CHECK(isfinite(loss));
 }
 
+#define REFUSE_LODL(allowed, field, number, text)                                                                    \
+    do {                                                                                                             \
+        taskmet_lodl_options bad;                                                                                    \
+        taskmet_lodl_options_init(&bad);                                                                             \
+        bad.field = number;                                                                                          \
+        REFUSE(allowed, #field, text, taskmet_task_create_lodl(W.task, W.data, &bad, &O.made.task));                 \
+    } while (0)
+
+static void test_lodl(void) {
+    REFUSE_HANDLE(task, "task", taskmet_task_create_lodl(bad, W.data, NULL, &O.made.task));
+    REFUSE_HANDLE(dataset, "dataset", taskmet_task_create_lodl(W.task, bad, NULL, &O.made.task));
+    REFUSE_NULL("lodl", taskmet_task_create_lodl(W.task, W.data, NULL, NULL));
+    REFUSE_LODL(BAD_STRUCT, struct_size, 3, "3");
+    REFUSE_LODL(INVALID, loss, 4, "4");
+    REFUSE_LODL(INVALID, loss, -1, "-1");
+    REFUSE_LODL(INVALID, sampling, 3, "3");
+    REFUSE_LODL(INVALID, samples, 1, "1");
+    REFUSE_LODL(INVALID, samples, -5, "-5");
+    REFUSE_LODL(INVALID, deviation, -1, "-1");
+    REFUSE_LODL(INVALID, deviation, (double)NAN, REAL_TEXT);
+    REFUSE_LODL(INVALID, rank, -1, "-1");
+    REFUSE_LODL(INVALID, learning_rate, -0.5, "-0.5");
+    REFUSE_LODL(INVALID, learning_rate, (double)INFINITY, REAL_TEXT);
+    REFUSE_LODL(INVALID, iterations, INT64_MIN, number_text(INT64_MIN));
+    REFUSE_LODL(INVALID, patience, -1, "-1");
+    REFUSE_LODL(INVALID, held_out_share, 1, "1");
+    REFUSE_LODL(INVALID, held_out_share, -0.1, "-0.1");
+    REFUSE_LODL(INVALID, threads, -1, "-1");
+    REFUSE_LODL(INVALID, threads, 257, "257");
+    taskmet_lodl_options huge;
+    taskmet_lodl_options_init(&huge);
+    huge.samples = INT64_MAX;
+    REFUSE(HUGE_SIZE, "samples|memory", NULL, taskmet_task_create_lodl(W.task, W.data, &huge, &O.made.task));
+    REFUSE_HANDLE(task, "lodl", taskmet_task_lodl_fit_quality(bad, &O.value));
+    REFUSE(INVALID, "lodl", NULL, taskmet_task_lodl_fit_quality(W.task, &O.value));
+    taskmet_lodl_options_init(NULL);
+}
+
 /* worst and report are outputs like the others; the verdict is not a status. */
 #define CHECK_TASK(task, data, predictions, stride, directions, tolerance, worst, report)                            \
     taskmet_task_check_gradient(task, data, predictions, stride, directions, 1, tolerance, worst, report)
@@ -165,6 +203,7 @@ int main(int argc, char **argv) {
     check_begin(argc, argv);
     make_world();
     test_task();
+    test_lodl();
     test_task_check();
     test_hypergradient_check();
     test_hypergradient_check_structs();

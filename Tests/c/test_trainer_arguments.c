@@ -307,6 +307,7 @@ static const char *const defaults =
     "outer_iterations=200 inner_iterations=100 warmup_iterations=500 inner_batch=0 outer_batch=0 hypergradient_batch=0 "
     "validation_interval=1 patience=100 max_rollbacks=10 max_rejections=10 agreement_interval=0 solver_iterations=300 "
     "solver_warm_start=1 lbfgs_memory=10 penalize_bias=1 adapt=1 threads=1 metric_cache_bytes=268435456 seed=0 rho=0 "
+    "alpha=0 lodl_loss=weighted_mse lodl_sampling=all lodl_samples=5000 lodl_deviation=0 lodl_rate=0.1 lodl_rank=20 "
     "inner_rate=0.01 inner_momentum=0 inner_tolerance=1e-6 inner_clip=0 metric_rate=0.01 metric_clip=0 "
     "metric_floor=0.01 metric_l1=0 metric_identity=0 solver_tolerance=1e-4 solver_ridge=1e-3 solver_normal_ridge=0 "
     "max_prediction_loss_ratio=0 trust_residual=0.1 trust_agreement=0.5 trust_gradient=0.1 explosion_factor=1000 "

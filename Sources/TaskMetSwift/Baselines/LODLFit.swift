@@ -50,7 +50,11 @@ struct LODLFit {
     var (bestError, since) = (regression.heldOutError(), 0)
     for _ in 0..<options.iterations where since < options.patience {
       regression.differentiate(into: gradient.base)
-      try optimizer.step(gradient: gradient.base, parameters: unknowns.base)
+      do {
+        try optimizer.step(gradient: gradient.base, parameters: unknowns.base)
+      } catch let error as TaskMetError {
+        throw TaskMetError.numerical("learning_rate \(options.learningRate) is too large for the fit: \(error.message)")
+      }
       regression.project()
       let error = regression.heldOutError()
       since += 1

@@ -8,11 +8,6 @@ struct LODLSamples {
   /// The task's loss in phase validation, minus that of the true targets.
   let losses: Buffer<Double>
 
-  init(_ noise: Buffer<Double>, _ losses: Buffer<Double>) {
-    (self.noise, self.losses, count) = (noise, losses, losses.count)
-    entries = noise.count / losses.count
-  }
-
   init(
     _ task: Task, _ dataset: Dataset, instance: Int, deviation: Double, _ options: LODLOptions,
     _ random: inout RandomGenerator

@@ -160,7 +160,7 @@ extension Trainer {
   func explain() throws -> String {
     guard let state else { throw TaskMetError.state("nothing to explain before the first step") }
     var lines = outcome(state)
-    lines += try emphasis(try metric(of: state.best))
+    if !options.method.isBaseline { lines += try emphasis(try metric(of: state.best)) }
     lines += trust(state)
     lines += state.warnings.map { "warning: " + $0 }
     return lines.joined(separator: "\n") + "\n"
