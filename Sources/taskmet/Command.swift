@@ -1,0 +1,5 @@
+import ArgumentParser
+import TaskMetExperiments
+@main struct TaskMet: ParsableCommand {
+  mutating func run() throws { print(libraryVersion()) }
+}
