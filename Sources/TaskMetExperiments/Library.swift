@@ -52,6 +52,31 @@ final class Dataset: @unchecked Sendable {
 
 // MARK: - Models
 
+/// What follows a predictor's last layer.
+enum Activation {
+  case relu, tanh
+
+  var code: taskmet_activation {
+    switch self {
+    case .relu: taskmet_activation(TASKMET_ACTIVATION_RELU)
+    case .tanh: taskmet_activation(TASKMET_ACTIVATION_TANH)
+    }
+  }
+}
+
+/// Of a metric's factor.
+enum Structure {
+  case scalar, diagonal, full
+
+  var code: taskmet_structure {
+    switch self {
+    case .scalar: taskmet_structure(TASKMET_STRUCTURE_SCALAR)
+    case .diagonal: taskmet_structure(TASKMET_STRUCTURE_DIAGONAL)
+    case .full: taskmet_structure(TASKMET_STRUCTURE_FULL)
+    }
+  }
+}
+
 final class Predictor {
   let handle: OpaquePointer
 
@@ -62,13 +87,13 @@ final class Predictor {
   }
 
   /// One hidden layer of ReLU units.
-  static func multilayer(inputs: Int, outputs: Int, hidden: Int, output: taskmet_activation, seed: UInt64) throws
+  static func multilayer(inputs: Int, outputs: Int, hidden: Int, output: Activation, seed: UInt64) throws
     -> Predictor
   {
     Predictor(
       owning: try make {
         taskmet_predictor_create_mlp(
-          Int64(inputs), Int64(outputs), 1, [Int64(hidden)], TASKMET_ACTIVATION_RELU, output, seed, &$0)
+          Int64(inputs), Int64(outputs), 1, [Int64(hidden)], Activation.relu.code, output.code, seed, &$0)
       })
   }
 
@@ -112,18 +137,18 @@ final class Metric {
   /// The same for every row, and the identity.
   static func identity(outputs: Int) throws -> Metric {
     let handle = try make {
-      taskmet_metric_create_constant(Int64(outputs), TASKMET_STRUCTURE_SCALAR, 1, 0, &$0)
+      taskmet_metric_create_constant(Int64(outputs), Structure.scalar.code, 1, 0, &$0)
     }
     return Metric(owning: handle, outputs: outputs)
   }
 
   /// From a network of the row's features with one hidden layer of ReLU units.
-  static func conditional(inputs: Int, outputs: Int, structure: taskmet_structure, hidden: Int, seed: UInt64) throws
+  static func conditional(inputs: Int, outputs: Int, structure: Structure, hidden: Int, seed: UInt64) throws
     -> Metric
   {
     let handle = try make {
       taskmet_metric_create_conditional(
-        Int64(inputs), Int64(outputs), structure, 1, 1, [Int64(hidden)], TASKMET_ACTIVATION_RELU, seed, &$0)
+        Int64(inputs), Int64(outputs), structure.code, 1, 1, [Int64(hidden)], Activation.relu.code, seed, &$0)
     }
     return Metric(owning: handle, outputs: outputs)
   }
@@ -140,6 +165,27 @@ final class Metric {
 }
 
 // MARK: - Tasks
+
+extension LODLSettings.Loss {
+  fileprivate var code: taskmet_lodl_loss {
+    switch self {
+    case .weightedMSE: taskmet_lodl_loss(TASKMET_LODL_WEIGHTED_MSE)
+    case .directedWeightedMSE: taskmet_lodl_loss(TASKMET_LODL_DIRECTED_WEIGHTED_MSE)
+    case .quadratic: taskmet_lodl_loss(TASKMET_LODL_QUADRATIC)
+    case .directedQuadratic: taskmet_lodl_loss(TASKMET_LODL_DIRECTED_QUADRATIC)
+    }
+  }
+}
+
+extension LODLSettings.Sampling {
+  fileprivate var code: taskmet_lodl_sampling {
+    switch self {
+    case .all: taskmet_lodl_sampling(TASKMET_LODL_ALL)
+    case .one: taskmet_lodl_sampling(TASKMET_LODL_ONE)
+    case .two: taskmet_lodl_sampling(TASKMET_LODL_TWO)
+    }
+  }
+}
 
 /// How a task judges predictions on held-out data.
 struct DecisionReport {
@@ -204,7 +250,7 @@ final class Task: @unchecked Sendable {
     let stride = Int64(dataset.table.targets)
     try check(
       taskmet_task_gradient(
-        handle, dataset.handle, TASKMET_PHASE_VALIDATION, predictions, stride, &loss, nil, stride))
+        handle, dataset.handle, taskmet_phase(TASKMET_PHASE_VALIDATION), predictions, stride, &loss, nil, stride))
     return loss
   }
 
@@ -245,7 +291,7 @@ public func trainerOptions() throws -> [OptionDescription] {
     info.struct_size = MemoryLayout<taskmet_option_description>.size
     try check(taskmet_option_info(index, &info))
     let (standard, range): (OptionValue, String) =
-      switch info.type {
+      switch Int(info.type) {
       case TASKMET_OPTION_INT: (.integer(info.int_default), "\(info.int_minimum)...\(info.int_maximum)")
       case TASKMET_OPTION_DOUBLE: (.real(info.double_default), "\(info.double_minimum)...\(info.double_maximum)")
       default: (.text(String(cString: info.string_default)), String(cString: info.choices))
@@ -317,17 +363,17 @@ final class Trainer {
   }
 
   func bestPredictor() throws -> Predictor {
-    Predictor(owning: try make { taskmet_trainer_copy_predictor(handle, TASKMET_MODEL_BEST, &$0) })
+    Predictor(owning: try make { taskmet_trainer_copy_predictor(handle, taskmet_model(TASKMET_MODEL_BEST), &$0) })
   }
 
   func bestMetric(outputs: Int) throws -> Metric {
-    Metric(owning: try make { taskmet_trainer_copy_metric(handle, TASKMET_MODEL_BEST, &$0) }, outputs: outputs)
+    Metric(owning: try make { taskmet_trainer_copy_metric(handle, taskmet_model(TASKMET_MODEL_BEST), &$0) }, outputs: outputs)
   }
 
 }
 
 private func stopName(_ reason: taskmet_stop_reason) -> String {
-  switch reason {
+  switch Int(reason) {
   case TASKMET_STOP_ITERATIONS: "iterations"
   case TASKMET_STOP_PATIENCE: "patience"
   case TASKMET_STOP_STALLED: "stalled"
