@@ -38,7 +38,7 @@ enum RunProtocol {
       ProblemSettings(
         innerRate: 0.1, outerBatch: 50, metricRate: 1e-2, hypergradientBatch: 0, solverIterations: 30,
         lodl: LODLSettings(
-          loss: .directedWeightedMSE, sampling: .all, samples: 50_000, deviation: 1, rate: 0.01))
+          loss: .directedWeightedMSE, sampling: .all, samples: 50_000, deviation: 1, rate: 0.1))
     case .budget:
       ProblemSettings(
         innerRate: 1e-4, outerBatch: 100, metricRate: 1e-3, hypergradientBatch: 0, solverIterations: 30,
@@ -46,7 +46,7 @@ enum RunProtocol {
     case .portfolio:
       ProblemSettings(
         innerRate: 1e-2, outerBatch: 100, metricRate: 1e-3, hypergradientBatch: 50, solverIterations: 30,
-        lodl: LODLSettings(loss: .quadratic, sampling: .all, samples: 5_000, deviation: 0.1, rate: 1e-3))
+        lodl: LODLSettings(loss: .quadratic, sampling: .all, samples: 5_000, deviation: 0.1, rate: 0.1))
     case .gridScheduling:
       ProblemSettings(
         innerRate: 3e-4, outerBatch: 0, metricRate: 3e-3, hypergradientBatch: 0, solverIterations: 300,

@@ -85,7 +85,8 @@ final class Progress: @unchecked Sendable {
   private func write(_ text: String) { put((isTerminal ? "\r\u{1B}[K" : "") + text) }
 
   private func put(_ text: String) {
-    fputs(text, stderr)
-    fflush(stderr)
+    let bytes = Array(text.utf8)
+    // Progress that cannot be shown is no reason to end.
+    _ = Glibc.write(2, bytes, bytes.count)
   }
 }

@@ -71,7 +71,17 @@ struct RunSpecification: Sendable {
   var key: RunKey {
     RunKey(
       problem: problem.name.rawValue, method: method.rawValue, dataset: dataset, seed: seed,
-      settingsHash: String(fingerprint(settings.text), radix: 16))
+      settingsHash: settingsHash)
+  }
+
+  /// Of everything but the option `seed`, which follows from data set and seed: runs with the same hash belong into one mean.
+  private var settingsHash: String {
+    let members = settings.members.map { member in
+      guard member.key == "options" else { return member }
+      let others = member.value.members.filter { $0.key != "seed" }
+      return JSON.Member(key: member.key, value: .object(others))
+    }
+    return String(fingerprint(JSON.object(members).text), radix: 16)
   }
 
   /// A number of the options, as the run will have it.
