@@ -304,7 +304,8 @@ public func trainerOptions() throws -> [OptionDescription] {
 struct FitReport {
   var reason: String
   var iterations, bestIteration: Int
-  var seconds: Double
+  /// The task's loss on the validation data, of the best model.
+  var validationLoss: Double
 }
 
 final class Trainer {
@@ -359,17 +360,29 @@ final class Trainer {
     try check(taskmet_trainer_fit(handle, &report))
     return FitReport(
       reason: stopName(report.reason), iterations: Int(report.iterations), bestIteration: Int(report.best_iteration),
-      seconds: report.seconds)
+      validationLoss: report.best_task_loss)
   }
 
-  func bestPredictor() throws -> Predictor {
-    Predictor(owning: try make { taskmet_trainer_copy_predictor(handle, taskmet_model(TASKMET_MODEL_BEST), &$0) })
+  /// One outer iteration; the iteration and the validation loss of the last whole one, NaN where it was not measured.
+  func step() throws -> (iteration: Int, validationLoss: Double) {
+    var record = taskmet_record()
+    record.struct_size = MemoryLayout<taskmet_record>.size
+    try check(taskmet_trainer_step(handle, &record))
+    return (Int(record.iteration), record.validation_task_loss)
+  }
+
+  func bestPredictor() throws -> Predictor { try predictor(taskmet_model(TASKMET_MODEL_BEST)) }
+  func lastPredictor() throws -> Predictor { try predictor(taskmet_model(TASKMET_MODEL_LAST)) }
+
+  private func predictor(_ model: taskmet_model) throws -> Predictor {
+    Predictor(owning: try make { taskmet_trainer_copy_predictor(handle, model, &$0) })
   }
 
   func bestMetric(outputs: Int) throws -> Metric {
-    Metric(owning: try make { taskmet_trainer_copy_metric(handle, taskmet_model(TASKMET_MODEL_BEST), &$0) }, outputs: outputs)
+    Metric(
+      owning: try make { taskmet_trainer_copy_metric(handle, taskmet_model(TASKMET_MODEL_BEST), &$0) },
+      outputs: outputs)
   }
-
 }
 
 private func stopName(_ reason: taskmet_stop_reason) -> String {

@@ -82,6 +82,8 @@ enum RunProtocol {
       ("outer_batch", .integer(settings.outerBatch)), ("validation_interval", .integer(validationInterval)),
       ("patience", .integer(patience)),
     ]
+    // The tolerance at which inner steps end belongs to TaskMet; the others get all their updates.
+    if method != .taskmet { options.append(("inner_tolerance", .real(0))) }
     if preset == .default {
       options += [
         ("metric_rate", .real(settings.metricRate)), ("hypergradient_batch", .integer(settings.hypergradientBatch)),

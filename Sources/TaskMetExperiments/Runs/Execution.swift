@@ -28,6 +28,7 @@ extension RunSpecification {
     record.iterations = model.report.iterations
     record.bestIteration = model.report.bestIteration
     record.stopReason = model.report.reason
+    record.validationLoss = model.report.validationLoss
     record.columns = try problem.columns(model.predictor)
     return record
   }
@@ -39,10 +40,43 @@ extension RunSpecification {
     try trainer.add(task)
     try trainer.setValidation(data.validation)
     try trainer.setInterrupt { _ in Interruption.isRequested ? 1 : 0 }
+    if !method.hasWarmUp { return try fitFromScratch(trainer, metric) }
     let report = try trainer.fit()
     if report.reason == "interrupt" { throw Interrupted() }
     return TrainedModel(
       predictor: try trainer.bestPredictor(), metric: try trainer.bestMetric(outputs: data.outputs), report: report)
+  }
+
+  /// The trainer counts the model that it begins with among those to choose from. Without a warm-up that one is random, and where
+  /// it happens to decide well nothing learned would ever be chosen: here the choice is among trained models.
+  private func fitFromScratch(_ trainer: Trainer, _ metric: Metric) throws -> TrainedModel {
+    let iterations = Int(real("outer_iterations"))
+    let patience = Int(real("patience"))
+    var best: (predictor: Predictor, iteration: Int, loss: Double)?
+    var done = 0
+    var reason = "iterations"
+    while done < iterations {
+      let step = try trainer.step()
+      if Interruption.isRequested { throw Interrupted() }
+      // A step that did not get further will not the next time.
+      guard step.iteration > done else {
+        reason = "stalled"
+        break
+      }
+      done = step.iteration
+      if step.validationLoss.isFinite, step.validationLoss < best?.loss ?? .infinity {
+        best = (try trainer.lastPredictor(), done, step.validationLoss)
+      }
+      if patience > 0, let best, done - best.iteration >= patience {
+        reason = "patience"
+        break
+      }
+    }
+    let chosen = try best ?? (trainer.lastPredictor(), done, .nan)
+    return TrainedModel(
+      predictor: chosen.predictor, metric: metric,
+      report: FitReport(
+        reason: reason, iterations: done, bestIteration: chosen.iteration, validationLoss: chosen.loss))
   }
 
   private func testPredictions(_ predictor: Predictor, _ data: ProblemData) throws -> [Double] {

@@ -18,6 +18,8 @@ public struct RunRecord: Sendable {
   var iterations = 0
   var bestIteration = 0
   var stopReason = "none"
+  /// The task's loss there, of the model that it chose.
+  var validationLoss = Double.nan
   /// What the problem says beside.
   var columns: [(String, Double)] = []
 
@@ -48,7 +50,7 @@ public struct RunRecord: Sendable {
     members += columns.map { ($0.0, .real($0.1)) }
     members += [
       ("iterations", .integer(Int64(iterations))), ("best_iteration", .integer(Int64(bestIteration))),
-      ("stop_reason", .string(stopReason)), ("seconds", .real(seconds)),
+      ("validation_loss", .real(validationLoss)), ("stop_reason", .string(stopReason)), ("seconds", .real(seconds)),
     ]
     if let lodlSeconds { members.append(("lodl_seconds", .real(lodlSeconds))) }
     if let lodlFitQuality { members.append(("lodl_r_squared", .real(lodlFitQuality))) }
@@ -82,6 +84,7 @@ public struct RunRecord: Sendable {
     meanSquaredError = real("test_mse")
     iterations = json["iterations"]?.integer ?? 0
     bestIteration = json["best_iteration"]?.integer ?? 0
+    validationLoss = real("validation_loss")
     stopReason = json["stop_reason"]?.string ?? ""
     columns = json["slope"]?.real.map { [("slope", $0)] } ?? []
   }
