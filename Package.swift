@@ -15,7 +15,12 @@ let linker: [LinkerSetting] = [
 let package = Package(
   name: "TaskMet",
   products: [
-    .library(name: "taskmet", type: .dynamic, targets: ["TaskMetSwift"])
+    .library(name: "taskmet", type: .dynamic, targets: ["TaskMetLibrary"]),
+    // Installed as bin/taskmet. (Of two products of the same name SwiftPM would drop one.)
+    .executable(name: "taskmet-cli", targets: ["TaskMetCommand"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
   ],
   targets: [
     .systemLibrary(name: "CTaskMet", path: "Sources/CTaskMet"),
@@ -23,11 +28,24 @@ let package = Package(
     .target(
       name: "TaskMetSwift",
       dependencies: ["CTaskMet", "COpenBLAS"],
-      swiftSettings: [.unsafeFlags(["-Xcc", "-fno-math-errno"])],
-      linkerSettings: linker),
+      swiftSettings: [.unsafeFlags(["-Xcc", "-fno-math-errno"])]),
+    // The shared library's linker flags alone: programs and tests that link TaskMetSwift itself must not get them.
+    .target(name: "TaskMetLibrary", dependencies: ["TaskMetSwift"], linkerSettings: linker),
+    // The paper's experiments, a client of the C API.
+    .target(name: "TaskMetExperiments", dependencies: ["CTaskMet", "TaskMetSwift"]),
+    .executableTarget(
+      name: "TaskMetCommand",
+      dependencies: [
+        "TaskMetExperiments", "COpenBLAS", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Sources/taskmet"),
     .testTarget(
       name: "TaskMetTests",
       dependencies: ["TaskMetSwift"],
       path: "Tests/TaskMetTests"),
+    .testTarget(
+      name: "TaskMetExperimentsTests",
+      dependencies: ["TaskMetExperiments"],
+      path: "Tests/TaskMetExperimentsTests"),
   ]
 )
