@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every example, and holds what the paper's cubic problem promises against what the programs print:
+# Runs every example, and holds what the paper's cubic problem and the knapsack promise against what the programs print:
 #   run.sh DIRECTORY_OF_BUILT_EXAMPLES
 set -u
 examples=$1
@@ -24,6 +24,15 @@ for preset in default paper; do
   "$examples/cubic" --seeds 10 --preset $preset | tee /dev/stderr |
     awk '/^[0-9]/ { seeds += 1; good += ($3 < -0.9 && $5 > 0 && $6 > 0.93) } END { exit !(seeds == 10 && good == 10) }'
   check "cubic, preset $preset: decision quality below -0.9 by MSE, above 0.93 by TaskMet, for 10 of 10 seeds" $?
+done
+
+# Each line of knapsack_oracle that begins with a number is a data set. Without brackets and % its fields are the seed, then for
+# two-stage and for TaskMet: regret, interval (three words), error.
+for task in spo_plus perturbed blackbox; do
+  echo "--- knapsack_oracle, task $task"
+  "$examples/knapsack_oracle" --task $task | tee /dev/stderr | tr -d '()%' |
+    awk '/^[0-9]/ { seeds += 1; good += ($2 > 3 && $7 > 0 && $7 < $2 / 8) } END { exit !(seeds == 5 && good == 5) }'
+  check "knapsack_oracle, task $task: an eighth of two-stage's regret at most, for 5 of 5 seeds" $?
 done
 
 echo "examples: $passed passed, $failed failed"
