@@ -209,15 +209,27 @@ static void test_spo_plus_by_hand(taskmet_sense sense) {
     taskmet_dataset_destroy(data);
 }
 
-/* The gradients that are of a loss which can be differenced. */
+/* The gradients that are those of their losses. */
 static void test_gradient_checks(void) {
-    program p = {.sense = MAXIMIZE, .phase = TRAINING};
+    static const int kinds[] = {SPO_PLUS, FENCHEL_YOUNG, DIFFERENCES};
+    taskmet_dataset *data = make_data(0);
+    for (int k = 0; k < 6; k += 1) {
+        program p = {.sense = k % 2, .phase = TRAINING, .calls = -1};
+        taskmet_task *task = make_task(kinds[k / 2], &p);
+        taskmet_check_report report = {.struct_size = sizeof report};
+        double worst = -1;
+        CHECK_OK(taskmet_task_check_gradient(task, data, predictions, 1, 8, 1, 1e-6, &worst, &report));
+        CHECK(report.verdict == TASKMET_VERDICT_CORRECT && worst < 1e-6);
+        taskmet_task_destroy(task);
+    }
+    taskmet_dataset_destroy(data);
+}
+
+static void test_differences(void) {
+    program p = {.sense = MINIMIZE, .phase = TRAINING};
     taskmet_dataset *data = make_data(0);
     taskmet_task *task = make_task(DIFFERENCES, &p);
-    taskmet_check_report report = {.struct_size = sizeof report};
-    double worst = -1, loss, gradient[ROWS];
-    CHECK_OK(taskmet_task_check_gradient(task, data, predictions, 1, 8, 1, 1e-6, &worst, &report));
-    CHECK(report.verdict == TASKMET_VERDICT_CORRECT && worst < 1e-6);
+    double loss, gradient[ROWS];
     CHECK_OK(taskmet_task_gradient(task, data, TRAINING, predictions, 1, &loss, gradient, 1));
     for (int i = 0; i < ROWS; i += 1)
         CHECK_CLOSE(gradient[i], (cos(predictions[i]) + y[i] * x[i * D]) / INSTANCES, 1e-8);
@@ -485,6 +497,7 @@ int main(int argc, char **argv) {
     test_spo_plus_by_hand(MINIMIZE);
     test_spo_plus_by_hand(MAXIMIZE);
     test_gradient_checks();
+    test_differences();
     test_values_out_of_range();
     out = no_task;
     test_oracle_arguments();
