@@ -50,7 +50,6 @@ struct TopKTaskTests {
 
   @Test(arguments: [(1, 1, 2), (3, 1, 7), (5, 2, 8), (8, 3, 9), (50, 1, 50), (51, 25, 51), (16, 15, 16)])
   func gradientEqualsDifferences(_ sizes: (count: Int, k: Int, seed: Int)) throws {
-    if sizes.count < 2 { return }
     let (instance, scores) = problem(sizes.count, seed: UInt64(sizes.seed))
     for temperature in [0.05, 0.3, 2] {
       let task = soft(sizes.k, temperature)
@@ -78,14 +77,14 @@ struct TopKTaskTests {
   }
 
   @Test(arguments: [1, 2, 5]) func equalsSinkhorn(_ k: Int) throws {
-    let (instance, scores) = problem(8, seed: UInt64(20 + k))
+    let (instance, scores) = problem(6, seed: UInt64(20 + k))
     let largestCost = scores.map { max($0 * $0, ($0 - 1) * ($0 - 1)) }.max()!
     let transport = Sinkhorn(wanted: k, epsilon: 0.1, scale: largestCost)
     func transportLoss(_ scores: [Double]) -> Double {
-      -dot(transport.shares(scores, iterations: 2000), instance.targets)
+      -dot(transport.shares(scores, iterations: 150), instance.targets)
     }
     let differences = scores.indices.map { j in
-      derivative(step: 1e-2) { transportLoss(scores .+ $0 * .unit(8, j)) }
+      derivative(step: 1e-2) { transportLoss(scores .+ $0 * .unit(6, j)) }
     }
     let task = soft(k, 0.1 * largestCost / 2)
     expectEqual(try instance.loss(task, scores), transportLoss(scores), to: 1e-9)

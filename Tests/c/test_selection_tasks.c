@@ -219,6 +219,7 @@ static void test_training(void) {
                                            &metric));
     NEED(taskmet_trainer_create(m->predictor, metric, m->data, &trainer));
     NEED(taskmet_trainer_add_task(trainer, task, 1));
+    NEED(taskmet_trainer_set_validation(trainer, m->data)); /* by the real decisions */
     NEED(taskmet_trainer_set_int(trainer, "outer_iterations", check_quick ? 5 : 60));
     NEED(taskmet_trainer_set_double(trainer, "metric_rate", 0.02));
     taskmet_fit_report report;

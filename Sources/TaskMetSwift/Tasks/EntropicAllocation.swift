@@ -2,8 +2,8 @@
 //
 // Stationary points are the fixed points of a -> dF/dz at z(a), with z(a) the soft choice for scores a at temperature gamma: z is
 // feasible and interior for every a, and a fixed point's z has (1/gamma) log(z / (1 - z)) = a up to a constant, which is the
-// KKT condition. Steps: Newton's where the objective is concave on the tangent space, else straight to the new scores
-// (mirror ascent); both go uphill, and are shortened until they do by enough.
+// KKT condition. Steps are Newton's, with a shift of the Hessian where the objective is not concave on the tangent space: they go
+// uphill, and are shortened until they do by enough.
 
 final class EntropicAllocation: SoftAllocation {
   private let gamma: Double
@@ -40,7 +40,8 @@ final class EntropicAllocation: SoftAllocation {
 
   /// The best of several stationary points. Where F's curvature is below the entropy's, 4 gamma, there is only one.
   override func solve() throws {
-    scores.update(repeating: 0, count: rows)
+    z.update(repeating: 0, count: rows)
+    start()
     var kept = ascend()
     if predicted.curvatureBound < 4 * gamma { return try requireSolved(kept) }
     best.update(from: scores, count: rows)
@@ -95,8 +96,13 @@ final class EntropicAllocation: SoftAllocation {
       for i in 0..<rows where z[i] == 0 && (next < 0 || slope[i] > slope[next]) { next = i }
       z[next] = 1
     }
-    // Taken rows get about 0.95.
-    for i in 0..<rows { scores[i] = 6 * gamma * z[i] }
+    start()
+  }
+
+  /// Scores that give rows with z = 1 about 0.95, or all rows the same where there are none; slightly tilted, so that rows that are
+  /// alike are not left in the saddle between taking the one and the other.
+  private func start() {
+    for i in 0..<rows { scores[i] = gamma * (6 * z[i] - 1e-3 * Double(i) / Double(rows)) }
   }
 
   // MARK: Ascent
@@ -116,7 +122,7 @@ final class EntropicAllocation: SoftAllocation {
     var last = Double.infinity
     for _ in 0..<Self.iterations {
       let residual = residual()
-      let isStalled = isSolved((value, residual)) && residual > last / 4
+      let isStalled = isSolved((value, residual)) && residual >= last
       if residual <= Self.aim || isStalled { return (value, residual) }
       last = residual
       guard let next = step(from: value) else { return (value, residual) }
@@ -138,16 +144,18 @@ final class EntropicAllocation: SoftAllocation {
   /// One step uphill; nil where none is left.
   private func step(from value: Double) -> Double? {
     let (move, change) = (vectors, vectors + rows)
-    for i in 0..<rows { move[i] = slope[i] - scores[i] }
-    change.update(from: move, count: rows)
-    if factorize() {
-      solveTangent(change)
-      for i in 0..<rows { move[i] += shortDot(rows, hessian + i * rows, change) }
-    } else {
-      selection.pullBack(move, into: change)
-    }
+    for i in 0..<rows { change[i] = slope[i] - scores[i] }
+    let shift = factorize()
+    solveTangent(change)
     var climb = 0.0
-    for i in 0..<rows { climb += (slope[i] - scores[i]) * change[i] }
+    for i in 0..<rows {
+      let spread = selection.spread[i]
+      let rest = slope[i] - scores[i]
+      climb += rest * change[i]
+      // The move of the scores that changes z so: without a shift the linearised fixed point.
+      move[i] = rest + shortDot(rows, hessian + i * rows, change)
+      if shift > 0, spread > 0 { move[i] -= shift * (change[i] / spread) }
+    }
     let rounding = 1e-15 * max(1, abs(value))
     var length = 1.0
     while length > 1e-12 {
@@ -166,23 +174,28 @@ final class EntropicAllocation: SoftAllocation {
   // MARK: Linear algebra
 
   /// With S = diag(z (1 - z)), the negative Hessian on the tangent space sum dz = 0 is S^-1/2 A S^-1/2 there, where
-  /// A = gamma I - P S^1/2 F'' S^1/2 P and P projects out sqrt(s): no entry grows as z comes close to 0 or 1. False where A is
-  /// not positive definite.
-  private func factorize() -> Bool {
+  /// A = gamma I - P S^1/2 F'' S^1/2 P and P projects out sqrt(s): no entry grows as z comes close to 0 or 1. Factorises A + shift
+  /// I, which is positive definite; the shift is zero where A is.
+  private func factorize() -> Double {
     predicted.hessian(into: hessian)
     var total = 0.0
-    for i in 0..<rows {
-      root[i] = selection.spread[i].squareRoot()
-      total += selection.spread[i]
+    for i in 0..<rows { total += selection.spread[i] }
+    for i in 0..<rows { root[i] = total > 0 ? (selection.spread[i] / total).squareRoot() : 0 }
+    var shift = 0.0
+    while true {
+      fill(scale: total, diagonal: gamma + shift)
+      if factorizeCholesky(rows, matrix) { return shift }
+      shift = shift == 0 ? 1e-4 * gamma : 30 * shift
     }
-    if total > 0 { for i in 0..<rows { root[i] /= total.squareRoot() } }
+  }
+
+  private func fill(scale: Double, diagonal: Double) {
     for i in 0..<rows {
-      for k in 0..<rows { matrix[i * rows + k] = -total * root[i] * root[k] * hessian[i * rows + k] }
+      for k in 0..<rows { matrix[i * rows + k] = -scale * root[i] * root[k] * hessian[i * rows + k] }
     }
     for i in 0..<rows { project(matrix + i * rows, 1) }
     for k in 0..<rows { project(matrix + k, rows) }
-    for i in 0..<rows { matrix[i * rows + i] += gamma }
-    return factorizeCholesky(rows, matrix)
+    for i in 0..<rows { matrix[i * rows + i] += diagonal }
   }
 
   /// x <- P x.
@@ -201,10 +214,9 @@ final class EntropicAllocation: SoftAllocation {
     for i in 0..<rows { x[i] *= selection.spread[i].squareRoot() }
   }
 
+  /// Where the solution is not differentiable (two maxima become one), the shifted system's.
   override func adjoint(_ weight: UnsafeMutablePointer<Double>) throws {
-    guard factorize() else {
-      throw TaskMetError.numerical("the soft allocation is not differentiable here; enlarge gamma")
-    }
+    _ = factorize()
     solveTangent(weight)
   }
 }

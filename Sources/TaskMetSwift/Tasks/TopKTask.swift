@@ -49,6 +49,6 @@ final class TopKTask: DecisionTask {
       let score = problem.predictions[j]
       largest = max(largest, max(score * score, (score - 1) * (score - 1)))
     }
-    return temperature * (min(largest, .greatestFiniteMagnitude) / 2)
+    return min(temperature * (min(largest, .greatestFiniteMagnitude) / 2), .greatestFiniteMagnitude)
   }
 }
