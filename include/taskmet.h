@@ -604,15 +604,18 @@ taskmet_status taskmet_task_get_sense(const taskmet_task *task, taskmet_sense *s
 taskmet_status taskmet_task_create_topk(int64_t k, double temperature, int32_t legacy, taskmet_task **task);
 
 /* Choose `budget` of an instance's rows (websites) to reach as many users as possible; the targets are each user's click-through
- * rates y_ij in [0, 1] (predictions are clipped to it for the decision): F = sum_j [1 - prod_i (1 - z_i y_ij)], the expected
- * number of users reached. MAXIMIZE.
+ * rates y_ij in [0, 1] (INVALID_ARGUMENT where they are not; predictions are clipped to it): F = sum_j [1 - prod_i (1 - z_i y_ij)],
+ * the expected number of users reached. MAXIMIZE.
  * In training z maximises the multilinear extension F(z, yhat) + gamma sum_i h(z_i), h(z) = -z log z - (1 - z) log(1 - z), over
- * 0 <= z <= 1, sum z = budget, from several deterministic starts, the best of which counts; the gradient is that of the loss
- * by the implicit function theorem.
+ * 0 <= z <= 1, sum z = budget, to a KKT residual of 1e-10, from several deterministic starts, the best of which counts (there
+ * is one solution alone where F's curvature is below 4 gamma). The gradient is that of the loss by the implicit function theorem,
+ * 0 where a prediction is outside [0, 1].
  *   budget   1 <= budget <= rows
- *   gamma    > 0; 0: 0.05
+ *   gamma    > 0, in the unit of F; 0: 0.01, which suits rows that reach some tenths of a user each. The larger it is, the
+ *            further z is from a set; where rows differ by far more than gamma the gradient vanishes
  *   legacy   1: the published recipe: projected gradient ascent (rate 0.1, momentum 0.9, 100 steps) without entropy, and 0.01 I
- *            added to the KKT matrix in the backward pass (not the exact gradient); gamma must be 0
+ *            added to the KKT matrix in the backward pass (not the exact gradient); it starts at budget / rows, not at random;
+ *            gamma must be 0
  * Validation: the best set by enumeration where there are at most 100000 of them, else by lazy greedy (at least 1 - 1/e of the
  * best; Nemhauser et al. 1978). Decisions: one number, 0 or 1, for each row. */
 taskmet_status taskmet_task_create_budget_allocation(int64_t budget, double gamma, int32_t legacy, taskmet_task **task);
