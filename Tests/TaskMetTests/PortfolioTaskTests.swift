@@ -130,7 +130,7 @@ import Testing
     }
   }
 
-  /// The way for where the search fails leads to the same active set, and so to the same bits.
+  /// The way for where the search fails.
   @Test func theInteriorPointMethodFindsTheSame() throws {
     let (instances, _) = try Self.stocks(3, count: 20, seed: 14)
     for task in [Self.task(0.1), Self.task(0.1, 0, 0.1), Self.task(0.01, -0.05, 0.2), Self.task(0.1, 0.05, 0.05)] {
@@ -138,7 +138,7 @@ import Testing
       for k in 0..<3 {
         let problem = batch.problem(k)
         let solution = try task.solveByInteriorPoint(problem, problem.predictions)
-        #expect(try solution.z.array == task.decision(instances, k, instances.targets[k]))
+        expectEqual(solution.z.array, try task.decision(instances, k, instances.targets[k]), to: 1e-12)
       }
     }
   }

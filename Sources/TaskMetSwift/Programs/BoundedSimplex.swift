@@ -68,7 +68,7 @@ struct BoundedSimplexSolution {
     return solution.residual() <= tolerance * solution.scale ? solution : nil
   }
 
-  /// By a point near the solution, which shows the active set.
+  /// By a point near the solution, which shows the active set, or one from which the search has not far to go.
   static func refine(
     _ program: BoundedSimplex, _ y: UnsafePointer<Double>, near point: UnsafePointer<Double>, tolerance: Double = 1e-9
   ) throws -> BoundedSimplexSolution? {
@@ -81,7 +81,7 @@ struct BoundedSimplexSolution {
       if room > most { (widest, most) = (j, room) }
     }
     solution.place(widest, .free)
-    guard solution.settle() else { return nil }
+    guard solution.settle(), solution.search(), solution.settle() else { return nil }
     return solution.residual() <= tolerance * solution.scale ? solution : nil
   }
 
