@@ -152,11 +152,12 @@ struct BoundedSimplexSolution {
     return true  // what it has come to is judged by the caller
   }
 
-  /// The Newton step on the free variables, whose sum changes by `missing`.
+  /// The Newton step on the free variables, whose sum changes by `missing`. What the slopes have in common is taken out before
+  /// the solve: where H is nearly singular, it would leave large numbers to cancel.
   private func findStep(missing: Double) {
-    let count = freeCount
+    let (count, multiplier) = (freeCount, multiplier)
     for k in 0..<count {
-      step[k] = y[free[k]] - product[free[k]]
+      step[k] = y[free[k]] - product[free[k]] - multiplier
       ones[k] = 1
     }
     factor.solve(step.base)
