@@ -77,13 +77,15 @@ private struct InteriorPoint {
     }
   }
 
-  /// Finds the residuals of the present point: the largest, or the mean complementarity, relative to the point.
+  /// Finds the residuals of the present point: the largest, or the largest product of slack and multiplier, relative to the
+  /// point.
   func measure() -> Double {
     program.findSlope(t.base, multipliers.base, into: dualResidual.base)
     Double.axpy(n, regularization, t.base, dualResidual.base)
     program.findSlack(t.base, into: primalResidual.base)
     for i in 0..<m { primalResidual[i] = slack[i] - primalResidual[i] }
-    let error = max(meanComplementarity(0), largestEntry(dualResidual), largestEntry(primalResidual))
+    var error = max(largestEntry(dualResidual), largestEntry(primalResidual))
+    for i in 0..<m { error = max(error, slack[i] * multipliers[i]) }
     let size = 1 + largestEntry(t) + largestEntry(multipliers)
     return error.isFinite && size < 1e13 ? error / size : .infinity
   }
