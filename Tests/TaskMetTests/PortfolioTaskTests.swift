@@ -118,8 +118,11 @@ import Testing
     }
   }
 
-  /// A nearly singular matrix.
+  /// Nearly singular matrices, and one that is next to nothing beside the predictions.
   @Test func illConditioned() throws {
+    let flat = try ProgramInstances([[1, 1, 0.5]], contexts: [1e-9 * .identity(3)])
+    expectEqual(try Self.task(1).decision(flat, 0, [1, 1, 0.5]), [0.5, 0.5, 0], to: 1e-12)
+    expectEqual(try Self.task(1).decision(flat, 0, [0.7, 0.8, 0.5]), [0, 1, 0], to: 1e-12)
     var random = RandomGenerator(seed: 9)
     for floor in [1e-6, 1e-9, 1e-11] {
       let q = correlationMatrix(40, days: 9, floor: floor, &random)

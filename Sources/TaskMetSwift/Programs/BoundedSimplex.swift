@@ -44,12 +44,16 @@ struct BoundedSimplexSolution {
   private let step: Buffer<Double>
   private let ones: Buffer<Double>
 
+  /// Of H: on its diagonal, since it is positive definite.
+  private let largestEntry: Double
+
   private var freeCount: Int { factor.order }
 
   private init(_ program: BoundedSimplex, _ y: UnsafePointer<Double>) throws {
     self.program = program
     self.y = y
     let count = program.count
+    largestEntry = (0..<count).reduce(0) { max($0, program.entry($1, $1)) }
     z = try Buffer(repeating: program.lower, count: count)
     product = try Buffer(count: count)
     places = try Buffer(repeating: Place.atLower.rawValue, count: count)
@@ -197,14 +201,14 @@ struct BoundedSimplexSolution {
     return sum / Double(freeCount)
   }
 
-  /// The size of the numbers in y - H z.
+  /// The size of the numbers that y - H z is made of.
   private var scale: Double {
-    var (largestValue, largestProduct) = (0.0, 0.0)
+    var (largestValue, length) = (0.0, 0.0)
     for j in 0..<program.count {
       largestValue = max(largestValue, abs(y[j]))
-      largestProduct = max(largestProduct, abs(product[j]))
+      length += abs(z[j])
     }
-    return largestValue + largestProduct
+    return largestValue + largestEntry * length
   }
 
   /// How much the objective would fall by a unit of the feasible direction of a variable at a bound.

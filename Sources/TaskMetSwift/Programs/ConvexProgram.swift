@@ -19,8 +19,9 @@ struct ConvexProgram {
     let multipliers: Buffer<Double>
   }
 
-  /// The solution, or nil where none is found to `tolerance`.
-  func solve(tolerance: Double = 1e-10) throws -> Point? {
+  /// The solution to 1e-10 or better; of very degenerate programs the best that is found, or nil where that is not good to
+  /// `tolerance`.
+  func solve(tolerance: Double = 1e-8) throws -> Point? {
     if variables == 0 {  // nor are there constraints then
       return Point(t: try Buffer(count: 0), multipliers: try Buffer(count: 0))
     }
@@ -32,7 +33,7 @@ struct ConvexProgram {
     for small in [0, 1e-6] {
       findSlack(near.t.base, into: slack.base)
       for i in 0..<constraints { active[i] = near.multipliers[i] > slack[i] || slack[i] < small }
-      for _ in 0..<5 where best.residual > 1e-4 * tolerance {
+      for _ in 0..<5 where best.residual > 1e-6 * tolerance {
         let point = try ActiveFace(self) { active[$0] }.polish(near)
         let residual = try residual(point)
         if residual < best.residual { best = (point, residual) }
