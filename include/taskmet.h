@@ -624,7 +624,7 @@ taskmet_status taskmet_task_create_budget_allocation(int64_t budget, double gamm
  * instance (row-major, symmetric, positive definite: NUMERICAL where it is not).
  * Solved exactly, by active sets; training and validation see the same decision, and the gradient is that of the active set.
  *   risk_aversion   > 0
- *   lower, upper    M lower <= 1 <= M upper
+ *   lower, upper    lower <= upper; M lower <= 1 <= M upper (else SHAPE, for the instance's M)
  *   legacy          1: the published recipe: the objective counts the quadratic term as |L z|^2 where the decision was taken
  *                   for z'Qz = |L'z|^2, L the lower Cholesky factor of Q
  * Decisions: M numbers. */
@@ -648,9 +648,11 @@ typedef struct taskmet_quadratic_program {
 } taskmet_quadratic_program;
 
 /* MINIMIZE: the program itself. MAXIMIZE: c(y)'z - 1/2 z'Qz is maximised over the same set. All arrays are copied.
- * Solved by a primal-dual interior point method to 1e-10, differentiated implicitly through the KKT conditions. Where the solution
- * is not unique (Q singular) or not differentiable (ties), the gradient is that of the least-norm derivative. An empty feasible set
- * or an unbounded program is NUMERICAL, with a message that says which. Decisions: d numbers. */
+ * Solved by a primal-dual interior point method to a relative residual of the KKT conditions of 1e-10 (1e-8 where degeneracy does
+ * not allow more), differentiated implicitly through these conditions. Where the solution is not unique (Q singular) or not
+ * differentiable (ties), the gradient is that of the least-norm derivative: a constraint that is active without need counts as active.
+ * Q that is not symmetric or has a negative eigenvalue is INVALID_ARGUMENT (a context: NUMERICAL, when it is looked at).
+ * An empty feasible set is NUMERICAL here; an unbounded program is NUMERICAL when a decision is asked for. Decisions: d numbers. */
 taskmet_status taskmet_task_create_quadratic_program(const taskmet_quadratic_program *program, taskmet_sense sense,
                                                      taskmet_task **task);
 

@@ -151,6 +151,20 @@ import Testing
     expectEqual(try program.task().decision(instances, 0, [5, 6, 7]), [1, 1, 1], to: 1e-9)
   }
 
+  /// Small whole numbers: vertices where more constraints meet than there are variables, ties and repeated constraints.
+  @Test func wholeNumbers() throws {
+    var random = RandomGenerator(seed: 35)
+    func whole(_ count: Int) -> [Double] { (0..<count).map { _ in Double(random.next() % 3) - 1 } }
+    for _ in 0..<60 {
+      var program = ProgramDescription(quadratic: .diagonal([1, 2, 2, 1]), variables: 4)
+      for _ in 0..<5 { program.inequalities.append((whole(4), Double(random.next() % 2))) }
+      for j in 0..<4 { program.inequalities.append((-1 * [Double].unit(4, j), 0)) }
+      let cost = 2 * whole(4)
+      let z = try program.task().decision(try ProgramInstances([cost]), 0, cost)
+      expectEqual(z, program.enumerate(cost), to: 1e-9, scale: 1)
+    }
+  }
+
   /// A minimum that touches a constraint it does not need: its derivative is that of the smaller face.
   @Test func ties() throws {
     var program = ProgramDescription(quadratic: .identity(2), variables: 2)

@@ -50,13 +50,25 @@ struct ActiveFace {
       normals.addSolution(of: missing.base, to: t.base)
       program.findSlope(t.base, all.base, into: slope.base)
       try descend(slope.base, to: t.base)
-      program.findSlope(t.base, all.base, into: slope.base)
-      Double.scale(n, -1, slope.base)
-      missing.base.update(repeating: 0, count: missing.count)
-      normals.addTransposedSolution(of: slope.base, to: missing.base)
-      for k in 0..<active.count { all[active[k]] += missing[k] }
+      correctMultipliers(all, at: t, slope, missing)
+    }
+    // At a vertex of many constraints there is a choice of multipliers, which may be none below zero: by projections in turn.
+    for _ in 0..<100 where (0..<active.count).contains(where: { all[active[$0]] < 0 }) {
+      for k in 0..<active.count { all[active[k]] = max(all[active[k]], 0) }
+      correctMultipliers(all, at: t, slope, missing)
     }
     return ConvexProgram.Point(t: t, multipliers: all)
+  }
+
+  /// The least change of the active constraints' multipliers that makes the point stationary. The last two are room for it.
+  private func correctMultipliers(
+    _ all: Buffer<Double>, at t: Buffer<Double>, _ slope: Buffer<Double>, _ change: Buffer<Double>
+  ) {
+    program.findSlope(t.base, all.base, into: slope.base)
+    Double.scale(program.variables, -1, slope.base)
+    change.base.update(repeating: 0, count: change.count)
+    normals.addTransposedSolution(of: slope.base, to: change.base)
+    for k in 0..<active.count { all[active[k]] += change[k] }
   }
 
   /// t -= B'(B K B')^+ B slope: the Newton step along the face, of least norm where K is singular there. It is also the derivative

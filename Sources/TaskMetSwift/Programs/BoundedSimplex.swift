@@ -44,12 +44,16 @@ struct BoundedSimplexSolution {
   private let step: Buffer<Double>
   private let ones: Buffer<Double>
 
+  /// Of H: on its diagonal, since it is positive definite.
+  private let largestEntry: Double
+
   private var freeCount: Int { factor.order }
 
   private init(_ program: BoundedSimplex, _ y: UnsafePointer<Double>) throws {
     self.program = program
     self.y = y
     let count = program.count
+    largestEntry = (0..<count).reduce(0) { max($0, program.entry($1, $1)) }
     z = try Buffer(repeating: program.lower, count: count)
     product = try Buffer(count: count)
     places = try Buffer(repeating: Place.atLower.rawValue, count: count)
@@ -68,7 +72,7 @@ struct BoundedSimplexSolution {
     return solution.residual() <= tolerance * solution.scale ? solution : nil
   }
 
-  /// By a point near the solution, which shows the active set.
+  /// By a point near the solution, which shows the active set, or one from which the search has not far to go.
   static func refine(
     _ program: BoundedSimplex, _ y: UnsafePointer<Double>, near point: UnsafePointer<Double>, tolerance: Double = 1e-9
   ) throws -> BoundedSimplexSolution? {
@@ -81,7 +85,7 @@ struct BoundedSimplexSolution {
       if room > most { (widest, most) = (j, room) }
     }
     solution.place(widest, .free)
-    guard solution.settle() else { return nil }
+    guard solution.settle(), solution.search(), solution.settle() else { return nil }
     return solution.residual() <= tolerance * solution.scale ? solution : nil
   }
 
@@ -152,11 +156,12 @@ struct BoundedSimplexSolution {
     return true  // what it has come to is judged by the caller
   }
 
-  /// The Newton step on the free variables, whose sum changes by `missing`.
+  /// The Newton step on the free variables, whose sum changes by `missing`. What the slopes have in common is taken out before
+  /// the solve: where H is nearly singular, it would leave large numbers to cancel.
   private func findStep(missing: Double) {
-    let count = freeCount
+    let (count, multiplier) = (freeCount, multiplier)
     for k in 0..<count {
-      step[k] = y[free[k]] - product[free[k]]
+      step[k] = y[free[k]] - product[free[k]] - multiplier
       ones[k] = 1
     }
     factor.solve(step.base)
@@ -196,14 +201,14 @@ struct BoundedSimplexSolution {
     return sum / Double(freeCount)
   }
 
-  /// The size of the numbers in y - H z.
+  /// The size of the numbers that y - H z is made of.
   private var scale: Double {
-    var (largestValue, largestProduct) = (0.0, 0.0)
+    var (largestValue, length) = (0.0, 0.0)
     for j in 0..<program.count {
       largestValue = max(largestValue, abs(y[j]))
-      largestProduct = max(largestProduct, abs(product[j]))
+      length += abs(z[j])
     }
-    return largestValue + largestProduct
+    return largestValue + largestEntry * length
   }
 
   /// How much the objective would fall by a unit of the feasible direction of a variable at a bound.

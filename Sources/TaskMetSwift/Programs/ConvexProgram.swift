@@ -19,22 +19,27 @@ struct ConvexProgram {
     let multipliers: Buffer<Double>
   }
 
-  /// The solution, or nil where none is found to `tolerance`.
-  func solve(tolerance: Double = 1e-10) throws -> Point? {
+  /// The solution to 1e-10 or better; of very degenerate programs the best that is found, or nil where that is not good to
+  /// `tolerance`.
+  func solve(tolerance: Double = 1e-8) throws -> Point? {
     if variables == 0 {  // nor are there constraints then
       return Point(t: try Buffer(count: 0), multipliers: try Buffer(count: 0))
     }
     let near = try interiorPoint(self)
     var best = (point: near, residual: try residual(near))
     let slack = try Buffer<Double>(count: constraints)
-    findSlack(near.t.base, into: slack.base)
+    let active = try Buffer<Bool>(count: constraints)
     // Strict complementarity first; a constraint whose slack and multiplier are both small may count as active, too.
     for small in [0, 1e-6] {
-      let face = try ActiveFace(self) { near.multipliers[$0] > slack[$0] || slack[$0] < small }
-      let point = try face.polish(near)
-      let residual = try residual(point)
-      if residual < best.residual { best = (point, residual) }
-      if best.residual <= 1e-3 * tolerance { break }
+      findSlack(near.t.base, into: slack.base)
+      for i in 0..<constraints { active[i] = near.multipliers[i] > slack[i] || slack[i] < small }
+      for _ in 0..<5 where best.residual > 1e-6 * tolerance {
+        let point = try ActiveFace(self) { active[$0] }.polish(near)
+        let residual = try residual(point)
+        if residual < best.residual { best = (point, residual) }
+        findSlack(point.t.base, into: slack.base)
+        for i in 0..<constraints { active[i] = active[i] ? point.multipliers[i] >= 0 : slack[i] < 0 }
+      }
     }
     return best.residual <= tolerance ? best.point : nil
   }
@@ -72,8 +77,9 @@ struct ConvexProgram {
   }
 }
 
-/// The largest absolute value.
+/// The largest absolute value; infinite where one is not finite.
 func largestEntry(_ values: Buffer<Double>) -> Double {
+  if firstNonFinite(values.count, values.base) != nil { return .infinity }
   var largest = 0.0
   for k in 0..<values.count { largest = max(largest, abs(values[k])) }
   return largest

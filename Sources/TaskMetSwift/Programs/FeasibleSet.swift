@@ -79,35 +79,45 @@ final class FeasibleSet {
     let freedom = basis.count / variables
     let rows = try Buffer<Double>(count: try checkedProduct(inequalities.count, freedom))
     let values = try Buffer<Double>(count: inequalities.count)
+    let distance = norm(variables, origin.base)
     var kept = 0
     for i in 0..<inequalities.count {
       let line = inequalities.matrix! + i * variables
       let full = norm(variables, line)
+      let size = abs(inequalities.values![i]) + full * distance
       let row = rows.base + kept * freedom
       for k in 0..<freedom { row[k] = Double.dot(variables, line, basis.base + k * variables) }
-      let room = inequalities.values![i] - Double.dot(variables, line, origin.base)
+      let difference = inequalities.values![i] - Double.dot(variables, line, origin.base)
+      let room = abs(difference) > 1e-14 * size ? difference : 0
       let length = norm(freedom, row)
       if length <= 1e-12 * full {
-        if room < -1e-10 * (abs(inequalities.values![i]) + full * norm(variables, origin.base)) {
-          throw empty("inequality \(i) cannot hold")
-        }
+        if room < -1e-10 * size { throw empty("inequality \(i) cannot hold") }
         continue
       }
       Double.scale(freedom, 1 / length, row)
       values[kept] = room / length
       kept += 1
     }
-    let unit = medianSize(values, kept)
+    let unit = try chooseUnit(values, kept, distance)
     Double.scale(kept, 1 / unit, values.base)
     return (
       try Buffer(copying: rows.base, count: kept * freedom), try Buffer(copying: values.base, count: kept), unit
     )
   }
 
-  /// The median of the absolute values that are not zero; 1 where there are none.
-  private static func medianSize(_ values: Buffer<Double>, _ count: Int) -> Double {
-    let sizes = (0..<count).map { abs(values[$0]) }.filter { $0 > 0 }.sorted()
-    return sizes.isEmpty ? 1 : sizes[sizes.count / 2]
+  /// The median of the absolute values that are not zero, unless it is next to nothing beside the origin's distance; 1 where
+  /// there are none.
+  private static func chooseUnit(_ values: Buffer<Double>, _ count: Int, _ distance: Double) throws -> Double {
+    let sizes = try Buffer<Double>(count: count)
+    var different = 0
+    for i in 0..<count where values[i] != 0 {
+      sizes[different] = abs(values[i])
+      different += 1
+    }
+    var sorted = UnsafeMutableBufferPointer(start: sizes.base, count: different)
+    sorted.sort()
+    let unit = max(different == 0 ? 0 : sizes[different / 2], 1e-8 * distance)
+    return unit > 0 ? unit : 1
   }
 
   /// The smallest violation that any t has to put up with: min v over G t - v <= h, v >= 0.

@@ -5,12 +5,24 @@
 
 private let regularization = 1e-11
 
-/// A point near the solution, if there is one.
+/// A point near the solution, if there is one: the best that was met.
 func interiorPoint(_ program: ConvexProgram) throws -> ConvexProgram.Point {
-  var method = try InteriorPoint(program)
+  let method = try InteriorPoint(program)
   try method.start()
-  for _ in 0..<100 { if try !method.iterate() { break } }
-  return method.point
+  let best = try method.copy()
+  var (least, stalled) = (Double.infinity, 0)
+  for _ in 0..<100 {
+    let error = method.measure()
+    stalled = error < 0.9 * least ? 0 : stalled + 1
+    if error < least {
+      least = error
+      method.copy(to: best)
+    }
+    // Below, the Newton systems lose more to rounding than a step gains.
+    if !error.isFinite || least <= 1e-11 || stalled > 5 { break }
+    if try !method.step() { break }
+  }
+  return best
 }
 
 private struct InteriorPoint {
@@ -40,10 +52,18 @@ private struct InteriorPoint {
     matrix = try vector(try checkedProduct(n, n))
   }
 
-  var point: ConvexProgram.Point { ConvexProgram.Point(t: t, multipliers: multipliers) }
+  func copy() throws -> ConvexProgram.Point {
+    ConvexProgram.Point(
+      t: try Buffer(copying: t.base, count: n), multipliers: try Buffer(copying: multipliers.base, count: m))
+  }
+
+  func copy(to point: ConvexProgram.Point) {
+    point.t.base.update(from: t.base, count: n)
+    point.multipliers.base.update(from: multipliers.base, count: m)
+  }
 
   /// The minimum of the objective plus half the squared slack; slack and multipliers are then shifted to be positive.
-  mutating func start() throws {
+  func start() throws {
     let system = try factorize { _ in 1 }
     t.base.update(repeating: 0, count: n)
     addTransposed(program.values.base, to: t.base)
@@ -57,15 +77,22 @@ private struct InteriorPoint {
     }
   }
 
-  /// One predictor and corrector step; false at the end of the way.
-  mutating func iterate() throws -> Bool {
-    findResiduals()
-    let complementarity = meanComplementarity(0)
+  /// Finds the residuals of the present point: the largest, or the largest product of slack and multiplier, relative to the
+  /// point.
+  func measure() -> Double {
+    program.findSlope(t.base, multipliers.base, into: dualResidual.base)
+    Double.axpy(n, regularization, t.base, dualResidual.base)
+    program.findSlack(t.base, into: primalResidual.base)
+    for i in 0..<m { primalResidual[i] = slack[i] - primalResidual[i] }
+    var error = max(largestEntry(dualResidual), largestEntry(primalResidual))
+    for i in 0..<m { error = max(error, slack[i] * multipliers[i]) }
     let size = 1 + largestEntry(t) + largestEntry(multipliers)
-    guard size.isFinite, size < 1e13 else { return false }
-    if complementarity <= 1e-14, max(largestEntry(dualResidual), largestEntry(primalResidual)) <= 1e-13 * size {
-      return false
-    }
+    return error.isFinite && size < 1e13 ? error / size : .infinity
+  }
+
+  /// One predictor and corrector step from a point that was measured; false where it leads nowhere.
+  func step() throws -> Bool {
+    let complementarity = meanComplementarity(0)
     let system = try factorize { multipliers[$0] / slack[$0] }
     for i in 0..<m { excess[i] = slack[i] * multipliers[i] }
     try findSteps(system)
@@ -102,13 +129,6 @@ private struct InteriorPoint {
         n)
     }
     return try SymmetricSystem(consuming: matrix, order: n)
-  }
-
-  private func findResiduals() {
-    program.findSlope(t.base, multipliers.base, into: dualResidual.base)
-    Double.axpy(n, regularization, t.base, dualResidual.base)
-    program.findSlack(t.base, into: primalResidual.base)
-    for i in 0..<m { primalResidual[i] = slack[i] - primalResidual[i] }
   }
 
   /// The Newton step for the present residuals and excess.
