@@ -138,7 +138,7 @@ struct LODLTests {
     let settings = options(.weightedMSE, iterations: 400)
     let fitted = try LODLTask(task, data, settings)
     let weights = try fitted.parameters(data, 0).identified
-    var random = RandomGenerator(seed: LODLTask.seed(0, instance: 0))
+    var random = InstanceNoise(seed: 0).generator(instance: 0, draw: 0)
     let samples = try LODLSamples(task, data, instance: 0, deviation: 0.7, settings, &random)
     let training = samples.losses.array.prefix(210)
     let tau = (training.reduce(0) { $0 + $1 * $1 } / 210).squareRoot()
