@@ -757,7 +757,7 @@ typedef int32_t taskmet_lodl_loss;
 enum {
     TASKMET_LODL_WEIGHTED_MSE = 0,          /* sum_j w_j e_j^2, w_j >= 1e-3 w0 (see below) */
     TASKMET_LODL_DIRECTED_WEIGHTED_MSE = 1, /* the same with two weights, by the sign of e_j */
-    TASKMET_LODL_QUADRATIC = 2,             /* |L'e|^2, L: M x rank, lower triangular */
+    TASKMET_LODL_QUADRATIC = 2,             /* |L'e|^2, L: M x rank */
     TASKMET_LODL_DIRECTED_QUADRATIC = 3     /* row j of L is one of two, by the sign of e_j (0 counts as positive) */
 };
 
@@ -791,7 +791,8 @@ void taskmet_lodl_options_init(taskmet_lodl_options *options);
  * is kept are the parameters that were best on the held-out samples. The losses may have any unit: the regression takes them in
  * units of their root mean square tau over the instance's other samples, the noise in units of its deviation, and scales the
  * parameters back. A weight is at least 1e-3 w0, w0 = tau / (m deviation^2) with m the entries that noise moves at once: the
- * weight that explains losses of that size if all entries have it. An instance whose losses do not vary gets parameters 0.
+ * weight that explains losses of that size if all entries have it. Quadratic forms are not convex in L: the fit begins at a
+ * random L (from the seed), and a directed one may end in a local minimum. An instance whose losses do not vary gets parameters 0.
  * In phase VALIDATION it is `task` itself, and so are its decisions and its sense. The fit asks `task` for losses alone, never
  * for a gradient. It can be trained on with that dataset alone: another one in TRAINING is SHAPE or STATE. options may be NULL.
  * With more than one thread a callback task is called from several threads. */

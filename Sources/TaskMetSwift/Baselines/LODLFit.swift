@@ -198,7 +198,7 @@ private struct NormalEquations {
 
 // MARK: - Factors
 
-/// |L'e|^2: each evaluation passes over the samples, by two products with L for each block.
+/// |L'e|^2 with L unrestricted: a triangular one has the same values, and local minima on the way to them. Each evaluation passes over the samples, by two products with L for each block.
 private struct FactorRegression: LODLRegression {
   /// width x rank.
   let unknowns: Buffer<Double>
@@ -212,17 +212,12 @@ private struct FactorRegression: LODLRegression {
   init(_ data: LODLRegressionData, rank: Int, _ random: inout RandomGenerator) throws {
     self.data = data
     self.rank = LODLLoss.rank(data.form, entries: data.entries, atMost: rank)
-    unknowns = try Buffer(repeating: 0, count: try checkedProduct(data.width, self.rank))
+    unknowns = try Buffer(count: try checkedProduct(data.width, self.rank))
     room = try data.makeFeatures()
     products = try Buffer(count: try checkedProduct(LODLRegressionData.block, self.rank))
-    var free = 0
-    for row in 0..<data.width {
-      let length = min(row % data.entries + 1, self.rank)
-      for column in 0..<length { unknowns[row * self.rank + column] = random.normal() }
-      if row < data.entries { free += length }
-    }
+    for k in 0..<unknowns.count { unknowns[k] = random.normal() }
     // The mean of |L'e|^2 is the sum of the squares of those of L's entries that noise meets.
-    unit = (Double(data.entries) / Double(data.moved * free)).squareRoot()
+    unit = (1 / Double(data.moved * self.rank)).squareRoot()
   }
 
   func heldOutError() -> Double { error(data.heldOutRange, gradient: nil) }
@@ -251,13 +246,6 @@ private struct FactorRegression: LODLRegression {
       Double.multiply(
         width, rank, count, features, width, transposeA: true, z, rank, transposeB: false, beta: 1, gradient, rank)
     }
-    if let gradient { clearUpperTriangle(gradient) }
     return sum / Double(range.count)
-  }
-
-  private func clearUpperTriangle(_ matrix: UnsafeMutablePointer<Double>) {
-    for row in 0..<data.width {
-      for column in min(row % data.entries + 1, rank)..<rank { matrix[row * rank + column] = 0 }
-    }
   }
 }

@@ -1,6 +1,6 @@
 // The locally optimised decision loss of one instance, e = yhat - y:
 //
-//   weighted MSE   sum_j w_j e_j^2        quadratic   |L'e|^2, L: M x rank, lower triangular
+//   weighted MSE   sum_j w_j e_j^2        quadratic   |L'e|^2, L: M x rank
 //
 // Directed forms have two weights, or two rows of L, for each entry: the first where e_j >= 0, the second where it is below.
 

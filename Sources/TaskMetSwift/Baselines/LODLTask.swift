@@ -40,7 +40,7 @@ final class LODLTask: Task {
       try poll?()
       try parallelLoop(min(group, count - start), threads: threads) { index in
         let k = start + index
-        var random = RandomGenerator(seed: Self.seed(options.seed, instance: k))
+        var random = InstanceNoise(seed: options.seed).generator(instance: k, draw: 0)
         let samples = try LODLSamples(task, dataset, instance: k, deviation: deviation, options, &random)
         let fit = LODLFit(options: options, samples: samples, deviation: deviation)
         qualities[k] = try fit.run(into: parameters.base + Int(offsets[k]), &random) ?? .nan
@@ -48,13 +48,6 @@ final class LODLTask: Task {
     }
     let known = qualities.array.filter { !$0.isNaN }
     rSquared = known.reduce(0, +) / Double(known.count)
-  }
-
-  static func seed(_ seed: UInt64, instance: Int) -> UInt64 {
-    var mixer = Fingerprint()
-    mixer.add(seed)
-    mixer.add(UInt64(instance))
-    return mixer.value
   }
 
   /// The noise's: the one that was asked for, or that of the targets.

@@ -75,10 +75,16 @@ struct PlainLODL: Sendable {
     return dot(z, z)
   }
 
-  /// What the fit can know of the parameters: weights, or products of rows of L, which its columns' signs leave alone.
+  /// What the fit can know of the parameters: weights, or products of rows of L, which no rotation of its columns changes. An
+  /// entry is not on both sides at once, so that the product of its two rows is not known.
   var identified: [Double] {
     let both = form.isDirected ? DenseMatrix((0..<above.rows).map(above.row) + (0..<below.rows).map(below.row)) : above
-    return form.isQuadratic ? (both * both.transposed).values : both.values
+    if !form.isQuadratic { return both.values }
+    var products = both * both.transposed
+    if form.isDirected {
+      for j in 0..<above.rows { (products[j, above.rows + j], products[above.rows + j, j]) = (0, 0) }
+    }
+    return products.values
   }
 
   /// With random parameters.
