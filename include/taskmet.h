@@ -39,7 +39,7 @@
  *   ABI         Enumerations are int32_t. Structs begin with struct_size, have no implicit padding and only grow at the
  *               end. For input structs call the _init function; a field beyond struct_size, or zero in a field that says
  *               so, means its default. For structs that the library writes, set struct_size first (sizeof): the part
- *               both sides know is written.
+ *               both sides know is written. A struct_size that ends within a field (no multiple of 8) is refused.
  *   C++         A callback must not let an exception leave it: catch it, keep it, return TASKMET_CALLBACK_ERROR.
  */
 #ifndef TASKMET_H
@@ -76,7 +76,7 @@ enum {
     TASKMET_ERROR_OUT_OF_MEMORY = 8,
     TASKMET_ERROR_IO = 9,               /* a file cannot be read or written */
     TASKMET_ERROR_FORMAT = 10,          /* a file is not what it should be */
-    TASKMET_ERROR_VERSION = 11,         /* a file or a struct from a newer version */
+    TASKMET_ERROR_VERSION = 11,         /* a file from a newer version */
     TASKMET_ERROR_UNSUPPORTED = 12      /* a combination that cannot work */
 };
 
@@ -1055,7 +1055,7 @@ taskmet_status taskmet_trainer_step(taskmet_trainer *trainer, taskmet_record *re
  * iteration that failed, its best model readable. */
 taskmet_status taskmet_trainer_fit(taskmet_trainer *trainer, taskmet_fit_report *report);
 
-/* Asks training to stop at the next whole iteration. One atomic store: may be called from any thread and from a signal
+/* Asks training to stop at the next whole iteration. One atomic exchange: may be called from any thread and from a signal
  * handler, while the handle is alive. Stays in force until _clear_stop, also for a fit that has not begun. */
 void taskmet_trainer_stop(taskmet_trainer *trainer);
 void taskmet_trainer_clear_stop(taskmet_trainer *trainer);
