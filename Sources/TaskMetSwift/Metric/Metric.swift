@@ -180,6 +180,12 @@ extension Metric {
     version += 1
   }
 
+  /// Whether the caller has chosen these two, for a metric from a file.
+  func restoreChoices(floorWasSet: Bool, normalizationWasSet: Bool) {
+    self.floorWasSet = floorWasSet
+    self.normalizationWasSet = normalizationWasSet
+  }
+
   /// Sets the floor and moves s so that eps stays as it is (or, with a floor above it, comes close to the floor).
   func setFloorKeepingEpsilon(_ value: Double) {
     let rest = max(epsilon - value, 0.1 * epsilon, .leastNormalMagnitude)

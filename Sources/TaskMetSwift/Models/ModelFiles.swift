@@ -33,6 +33,9 @@ extension SafeTensors {
 
   fileprivate func flag(_ key: String) throws -> Bool { try integer(key, 0...1) == 1 }
 
+  /// A flag that older files do not have.
+  fileprivate func flag(_ key: String, default standard: Bool) throws -> Bool { has(key) ? try flag(key) : standard }
+
   fileprivate func size(_ key: String) throws -> Int { try integer(key, 1...Int(Int32.max)) }
 
   func value<T>(_ key: String, _ make: (String) -> T?) throws -> T {
@@ -59,7 +62,7 @@ extension SafeTensors {
     try value("hidden") { text in
       let parts = text.split(separator: ",", omittingEmptySubsequences: false)
       let widths = text.isEmpty ? [] : parts.map { Int($0) ?? 0 }
-      return widths.allSatisfy { $0 >= 1 && $0 <= Int(Int32.max) } && widths.count < 1000 ? widths : nil
+      return widths.allSatisfy { $0 >= 1 && $0 <= Int(Int32.max) } && widths.count <= 1000 ? widths : nil
     }
   }
 
@@ -161,6 +164,8 @@ extension Metric {
     file.add("rank", String(rank))
     file.add("normalization", normalization.name)
     file.add("normalization_source", normalizationSourceText)
+    file.add("normalization_was_set", normalizationWasSet ? "1" : "0")
+    file.add("floor_was_set", floorWasSet ? "1" : "0")
     if let network {
       try file.add(network, parameters)
     } else {
@@ -235,6 +240,10 @@ extension Metric {
       throw TaskMetError.format(error.message)
     }
     if network != nil { setStandardization(try file.standardization("input_standardization", columns: inputs)) }
+    // A file that does not say counts as its owner's choice.
+    restoreChoices(
+      floorWasSet: try file.flag("floor_was_set", default: true),
+      normalizationWasSet: try file.flag("normalization_was_set", default: true))
     restoreNormalization(scale: scale, sourceText: try file.string("normalization_source"))
   }
 }

@@ -46,6 +46,9 @@ struct SafeTensors {
 
   func contains(_ name: String) -> Bool { tensors.contains { $0.name == name } }
 
+  /// Whether the metadata have the key.
+  func has(_ key: String) -> Bool { metadata.contains { $0.key == key } }
+
   func string(_ key: String) throws -> String {
     guard let value = metadata.first(where: { $0.key == key })?.value else {
       throw TaskMetError.format("the metadata \(key) is missing")
@@ -94,12 +97,18 @@ extension SafeTensors {
     }
   }
 
+  /// No header of a model needs more; what is made of it is not counted against the memory there is.
+  private static let longestHeader: UInt64 = 16 << 20
+
   init(reading path: String) throws {
     let file = try readFile(path)
     guard file.count >= 8 else { throw TaskMetError.format("too short for a safetensors file") }
     let length = UnsafeRawPointer(file.base).loadUnaligned(as: UInt64.self).littleEndian
     guard length <= UInt64(file.count - 8) else {
       throw TaskMetError.format("the header's length \(length) is beyond the end of the file")
+    }
+    guard length <= Self.longestHeader else {
+      throw TaskMetError.format("the header's length \(length) is more than \(Self.longestHeader)")
     }
     let header = try JSONValue(parsing: UnsafeBufferPointer(start: file.base + 8, count: Int(length)))
     guard case .object(let members) = header else { throw TaskMetError.format("the header is not a JSON object") }
