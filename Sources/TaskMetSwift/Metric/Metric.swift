@@ -201,9 +201,10 @@ extension Metric {
 
   func setNormalization(_ value: MetricNormalization) throws {
     if value == .frobenius || value == .trace, outputs == 1 || structure == .scalar {
+      let advice = network == nil ? "none, or batch_trace with a conditional metric" : "batch_trace"
       throw TaskMetError.unsupported(
         "normalization \(value.name) fixes each row's scale and leaves a metric of structure \(structure.name) with "
-          + "\(outputs) outputs no freedom; use batch_trace")
+          + "\(outputs) outputs no freedom; use \(advice)")
     }
     normalization = value
     normalizationWasSet = true
