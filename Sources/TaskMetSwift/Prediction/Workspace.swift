@@ -42,13 +42,11 @@ final class LossMemory {
   /// One for each tile where they fit, else one for each lane. Made when first needed.
   private var linearized: [(any PredictorTile)?]
   let keepsLinearization: Bool
-  private let settingsVersion: Int
   fileprivate let cache: FactorCache?
 
   init(_ predictor: Predictor, _ metric: Metric, rows: Int, _ workspace: Workspace) throws {
     self.predictor = predictor
     self.metric = metric
-    settingsVersion = predictor.settingsVersion
     let plan = RowReduction(
       rows: rows, tileRows: predictor.tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
       threads: workspace.threads)
@@ -73,7 +71,6 @@ final class LossMemory {
 
   func fits(_ predictor: Predictor, _ metric: Metric, rows: Int) -> Bool {
     self.predictor === predictor && self.metric === metric && plan.rows == rows
-      && settingsVersion == predictor.settingsVersion
   }
 
   func linearizedTile(lane: Int, tile: Int) -> any PredictorTile { linearized[keepsLinearization ? tile : lane]! }
