@@ -86,16 +86,16 @@ extension SafeTensors {
 
   // MARK: Standardisation
 
-  fileprivate mutating func add(_ name: String, _ standardization: Standardization?) throws {
+  fileprivate mutating func add(_ name: String, _ standardization: Standardization?) {
     guard let standardization else { return }
-    try add(name + ".mean", shape: [standardization.columns], standardization.mean.base)
-    try add(name + ".scale", shape: [standardization.columns], standardization.scale.base)
+    add(name + ".mean", standardization.mean)
+    add(name + ".scale", standardization.scale)
   }
 
   fileprivate func standardization(_ name: String, columns: Int) throws -> Standardization? {
     guard contains(name + ".mean") else { return nil }
     let scale = try tensor(name + ".scale", shape: [columns])
-    guard scale.array.allSatisfy({ $0 > 0 }) else {
+    guard (0..<columns).allSatisfy({ scale[$0] > 0 }) else {
       throw TaskMetError.format("the tensor \(name).scale holds a number that is not positive")
     }
     return Standardization(mean: try tensor(name + ".mean", shape: [columns]), scale: scale)
@@ -111,8 +111,8 @@ extension NetworkPredictor {
     file.add("outputs", String(outputs))
     file.add("penalize_bias", penalizesBias ? "1" : "0")
     try file.add(network, parameters)
-    try file.add("input_standardization", inputStandardization)
-    try file.add("target_standardization", targetStandardization)
+    file.add("input_standardization", inputStandardization)
+    file.add("target_standardization", targetStandardization)
     try file.write(to: path)
   }
 
@@ -174,7 +174,7 @@ extension Metric {
     try file.add("s", shape: [1], parameters + (parameterCount - 1))
     try withUnsafePointer(to: floor) { try file.add("floor", shape: [1], $0) }
     try withUnsafePointer(to: normalizationScale) { try file.add("normalization_scale", shape: [1], $0) }
-    try file.add("input_standardization", standardization)
+    file.add("input_standardization", standardization)
     try file.write(to: path)
   }
 

@@ -20,6 +20,11 @@ struct SafeTensors {
     tensors.append(Tensor(name: name, shape: shape, values: try Buffer(copying: values, count: count)))
   }
 
+  /// A vector, which must stay as it is until the file is written.
+  mutating func add(_ name: String, _ values: Buffer<Double>) {
+    tensors.append(Tensor(name: name, shape: [values.count], values: values))
+  }
+
   mutating func add(_ key: String, _ value: String) { metadata.append((key, value)) }
 
   /// The tensor of that name and shape, all of it finite unless said otherwise.

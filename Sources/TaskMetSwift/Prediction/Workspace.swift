@@ -111,7 +111,7 @@ final class LossMemory {
 /// Rows whose factors another memory holds already.
 struct GatheredFactors {
   let table: LossMemory
-  let rows: [Int]
+  let rows: Buffer<Int>
 }
 
 /// The factors of all rows.
@@ -153,11 +153,11 @@ private final class FactorCache {
 extension FactorCache {
   /// Copies the factors of some rows of another cache.
   fileprivate func gather(
-    _ metric: Metric, _ dataset: Dataset, from table: FactorCache, rows: [Int], _ workers: MetricWorkers
+    _ metric: Metric, _ dataset: Dataset, from table: FactorCache, rows: Buffer<Int>, _ workers: MetricWorkers
   ) {
     let width = metric.entryCount
-    for (index, row) in rows.enumerated() {
-      (entries.base + index * width).update(from: table.entries.base + row * width, count: width)
+    for index in 0..<rows.count {
+      (entries.base + index * width).update(from: table.entries.base + rows[index] * width, count: width)
     }
     factors = workers.lanes[0].normalized(
       rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)
