@@ -416,3 +416,20 @@ struct AccessTests {
     #expect(tryAccess(writing: [a]))
   }
 }
+
+@Suite("Fingerprints")
+struct FingerprintTests {
+  private func fingerprint(_ values: [Double]) -> UInt64 {
+    var hash = Fingerprint()
+    for value in values { hash.add(value.bitPattern) }
+    return hash.value
+  }
+
+  @Test("numbers that differ in signs alone, however many, are different numbers")
+  func signs() {
+    let values = (1...6).map { Double($0) }
+    let all = (0..<64).map { mask in fingerprint(values.enumerated().map { mask >> $0 & 1 == 1 ? -$1 : $1 }) }
+    #expect(Set(all).count == 64)
+    #expect(fingerprint([0, 0]) != fingerprint([-0.0, -0.0]) && fingerprint([1, 2]) != fingerprint([2, 1]))
+  }
+}

@@ -40,7 +40,8 @@ extension Metric {
     guard let gradient else { return value }
     gradient.update(repeating: 0, count: parameterCount)
     let traceWeight = followsNormalization ? self.traceWeight(rows: count, sumOfInnerProducts: inner) : 0
-    evaluation.pullback(rows: count, x, limit: limit, traceWeight: traceWeight, gradient: gradient) { _, rows, factors in
+    evaluation.pullback(rows: count, x, limit: limit, traceWeight: traceWeight, gradient: gradient) {
+      _, rows, factors in
       _ = penalty.differentiate(rows, factors, into: lambda.base)
       return .dense(lambda.base)
     }

@@ -21,7 +21,9 @@ extension Trainer {
     if state.iteration >= options.integer(.outerIterations) { return .iterations }
     let patience = options.integer(.patience)
     // Between validations nothing could have become better.
-    if patience > 0, isValidated(state.iteration), state.iteration - state.bestIteration >= patience { return .patience }
+    if patience > 0, isValidated(state.iteration), state.iteration - state.bestIteration >= patience {
+      return .patience
+    }
     return .none
   }
 

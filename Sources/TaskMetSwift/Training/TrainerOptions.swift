@@ -171,7 +171,9 @@ let trainerOptions: [OptionDescriptor] = [
   integer(
     .validationInterval, "validation_interval", 1, 1...most, paper: 10,
     "iterations between evaluations on the validation data"),
-  integer(.patience, "patience", 100, 0...most, "iterations without a better model until fit ends, looked at where there is a validation; 0: no limit"),
+  integer(
+    .patience, "patience", 100, 0...most,
+    "iterations without a better model until fit ends, counted at validations; 0: no limit"),
   real(
     .maxPredictionLossRatio, "max_prediction_loss_ratio", 0, 0...greatest,
     "the best model's root mean squared error may be this many times the two-stage model's; 0: any"),
