@@ -39,7 +39,7 @@
  *   ABI         Enumerations are int32_t. Structs begin with struct_size, have no implicit padding and only grow at the
  *               end. For input structs call the _init function; a field beyond struct_size, or zero in a field that says
  *               so, means its default. For structs that the library writes, set struct_size first (sizeof): the part
- *               both sides know is written.
+ *               both sides know is written. A struct_size that ends within a field (no multiple of 8) is refused.
  *   C++         A callback must not let an exception leave it: catch it, keep it, return TASKMET_CALLBACK_ERROR.
  */
 #ifndef TASKMET_H
@@ -76,7 +76,7 @@ enum {
     TASKMET_ERROR_OUT_OF_MEMORY = 8,
     TASKMET_ERROR_IO = 9,               /* a file cannot be read or written */
     TASKMET_ERROR_FORMAT = 10,          /* a file is not what it should be */
-    TASKMET_ERROR_VERSION = 11,         /* a file or a struct from a newer version */
+    TASKMET_ERROR_VERSION = 11,         /* a file from a newer version */
     TASKMET_ERROR_UNSUPPORTED = 12      /* a combination that cannot work */
 };
 
@@ -392,7 +392,8 @@ taskmet_status taskmet_metric_regularizer(const taskmet_metric *metric, int64_t 
 
 /* As taskmet_predictor_save and _load. A constant metric's factor is the tensor "factor" (scalar: 1, diagonal: n, lowrank and
  * full: n x rank); "s", "floor" and "normalization_scale" (m) have one number each; a conditional metric's network is
- * layers.<k>.*, its standardisation input_standardization.*. What m was computed from is kept too. */
+ * layers.<k>.*, its standardisation input_standardization.*. What m was computed from is kept too, and whether the floor and
+ * the normalisation were set (which a trainer asks). */
 taskmet_status taskmet_metric_save(const taskmet_metric *metric, const char *path);
 taskmet_status taskmet_metric_load(const char *path, taskmet_metric **metric);
 
@@ -859,6 +860,7 @@ taskmet_status taskmet_hypergradient_check(const taskmet_predictor *predictor, c
 /* Held-out data                                                                                                     */
 
 /* The task's loss of a predictor on a dataset (phase VALIDATION), whole and by instance.
+ * A prediction that is not finite is not shown to the task (NUMERICAL).
  *   loss               mean over the dataset's instances; may be NULL
  *   per_instance_loss  one for each instance (count = the dataset's instances), each judged alone; NULL (0) for none: a
  *                      callback task is called once for each instance
@@ -932,7 +934,7 @@ typedef int32_t taskmet_stop_reason;
 enum {
     TASKMET_STOP_NONE = 0,       /* not finished: go on with _step or _fit */
     TASKMET_STOP_ITERATIONS = 1, /* outer_iterations are done */
-    TASKMET_STOP_PATIENCE = 2,   /* no better model for `patience` iterations */
+    TASKMET_STOP_PATIENCE = 2,   /* no better model for `patience` iterations, as seen at a validation */
     TASKMET_STOP_REQUESTED = 3,  /* taskmet_trainer_stop */
     TASKMET_STOP_TASK = 4,       /* a task callback returned TASKMET_CALLBACK_STOP */
     TASKMET_STOP_PROGRESS = 5,   /* the progress callback did */
@@ -961,7 +963,8 @@ typedef struct taskmet_record {
     double agreement;                 /* cosine of that hypergradient's two halves (option agreement_interval) */
     int32_t trusted;                  /* 1: no negative curvature; residual, inner gradient, agreement within thresholds */
     int32_t is_best;                  /* 1: this model is the best so far */
-    double metric_rate;               /* the learning rate of phi, after all halvings; of theta for a baseline */
+    double metric_rate;               /* the learning rate of phi (of theta for a baseline) in this step: halved for each step
+                                         that is undone, doubled (up to the option's) after 5 in a row of which none was */
     int64_t rollbacks;                /* steps tried and undone before this one */
     int64_t rejections;               /* of them, those that the task rejected */
     int64_t hypergradient_instances;  /* in the batch of the linear system */
@@ -1001,7 +1004,8 @@ taskmet_status taskmet_trainer_create(const taskmet_predictor *predictor, const 
 void taskmet_trainer_destroy(taskmet_trainer *trainer);
 
 /* Adds a task with a weight > 0; the trainer keeps a reference. The losses are combined as the option task_combination says. At
- * least one is needed before the first step; none may be added after it (STATE). */
+ * least one is needed before the first step; none may be added after it (STATE). Weights so large that the combined loss or
+ * gradient overflows make steps fail as other numbers that are not finite do. */
 taskmet_status taskmet_trainer_add_task(taskmet_trainer *trainer, taskmet_task *task, double weight);
 
 /* Data for choosing the best model and for stopping. Held like the training data. Before the first step only (STATE). */
@@ -1061,12 +1065,13 @@ taskmet_status taskmet_trainer_step(taskmet_trainer *trainer, taskmet_record *re
  * iteration that failed, its best model readable. */
 taskmet_status taskmet_trainer_fit(taskmet_trainer *trainer, taskmet_fit_report *report);
 
-/* Asks training to stop at the next whole iteration. One atomic store: may be called from any thread and from a signal
+/* Asks training to stop at the next whole iteration. One atomic exchange: may be called from any thread and from a signal
  * handler, while the handle is alive. Stays in force until _clear_stop, also for a fit that has not begun. */
 void taskmet_trainer_stop(taskmet_trainer *trainer);
 void taskmet_trainer_clear_stop(taskmet_trainer *trainer);
 
-/* New objects with the best or the last model. STATE before the first step. */
+/* New objects with the best or the last model. STATE before the first step. The metric's m (BATCH_TRACE) is up to date for the
+ * training rows. */
 taskmet_status taskmet_trainer_copy_predictor(const taskmet_trainer *trainer, taskmet_model model,
                                               taskmet_predictor **predictor);
 taskmet_status taskmet_trainer_copy_metric(const taskmet_trainer *trainer, taskmet_model model, taskmet_metric **metric);

@@ -21,15 +21,15 @@ struct DatasetTests {
   @Test("rows of another dataset", arguments: [true, false])
   func gathering(_ weighted: Bool) throws {
     let source = try Self.make(weighted: weighted)
-    let dataset = try Dataset([5, 0, 5, 2], of: source)
+    let dataset = try Dataset(Buffer([5, 0, 5, 2]), of: source)
     #expect(column(dataset.x) == [5, 0, 5, 2] && column(dataset.x, 1) == [50, 0, 50, 20])
     #expect(column(dataset.y) == [-5, 0, -5, -2] && dataset.instanceCount == 4)
     #expect(dataset.weights?.array == (weighted ? [5.5, 0.5, 5.5, 2.5] : nil))
     let version = dataset.version
-    try dataset.gather([1, 2], of: source)
+    try dataset.gather(Buffer([1, 2]), of: source)
     #expect(column(dataset.x) == [1, 2] && dataset.weights?.array == (weighted ? [1.5, 2.5] : nil))
     #expect(dataset.version > version)
-    try dataset.gather([0, 1, 2, 3, 4, 5, 0], of: source)
+    try dataset.gather(Buffer([0, 1, 2, 3, 4, 5, 0]), of: source)
     #expect(column(dataset.x) == [0, 1, 2, 3, 4, 5, 0])
   }
 
@@ -39,14 +39,14 @@ struct DatasetTests {
     #expect(dataset.instanceCount == 6 && dataset.rowRange(ofInstance: 3) == 3..<4)
     try dataset.setOffsets([0, 2, 3, 6], count: 4)
     #expect(dataset.instanceCount == 3 && dataset.rowRange(ofInstance: 2) == 3..<6)
-    #expect(dataset.rows(ofInstances: [2, 0]) == [3, 4, 5, 0, 1])
+    #expect(try dataset.rows(ofInstances: Buffer([2, 0])).array == [3, 4, 5, 0, 1])
   }
 
   @Test("a batch of some instances, in their order")
   func batches() throws {
     let dataset = try Self.make()
     try dataset.setOffsets([0, 2, 3, 6], count: 4)
-    let batch = try TaskBatch(dataset, instances: [2, 0], phase: .validation)
+    let batch = try TaskBatch(dataset, instances: Buffer([2, 0]), phase: .validation)
     #expect(batch.instances.array == [2, 0] && batch.offsets.array == [0, 3, 5] && batch.rows == 5)
     #expect(batch.targets.array == [-3, -4, -5, 0, -1])
     #expect(batch.inputs.array == [3, 30, 4, 40, 5, 50, 0, 0, 1, 10] && batch.phase == .validation)

@@ -26,7 +26,7 @@ private func options(_ form: LODLForm, samples: Int = 300, iterations: Int = 40)
 
 /// A batch of some of the data's instances, with predictions away from the targets.
 private func makeBatch(_ data: Dataset, _ instances: [Int], phase: TaskBatch.Phase = .training) throws -> TaskBatch {
-  let batch = try TaskBatch(data, instances: instances, phase: phase)
+  let batch = try TaskBatch(data, instances: Buffer(instances), phase: phase)
   var random = RandomGenerator(seed: 62)
   for k in 0..<batch.predictions.count {
     let noise = random.normal()

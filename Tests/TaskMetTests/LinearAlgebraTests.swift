@@ -33,11 +33,11 @@ struct RandomGeneratorTests {
 
   @Test(
     "samples are different numbers, all of them equally often", arguments: [(3, 10), (9, 10), (1, 1), (20, 7), (0, 5)])
-  func samples(_ wanted: Int, _ count: Int) {
+  func samples(_ wanted: Int, _ count: Int) throws {
     var random = RandomGenerator(seed: 4)
     var hits = [Int](repeating: 0, count: count)
     for _ in 0..<2000 {
-      let sample = random.sample(wanted, of: count)
+      let sample = try random.sample(wanted, of: count)?.array ?? Array(0..<count)
       #expect(Set(sample).count == min(wanted, count) && sample.count == min(wanted, count))
       for k in sample { hits[k] += 1 }
     }
@@ -46,16 +46,25 @@ struct RandomGeneratorTests {
   }
 
   @Test("permutations, each place equally often")
-  func permutations() {
+  func permutations() throws {
     var random = RandomGenerator(seed: 5)
     var first = [Int](repeating: 0, count: 6)
     for _ in 0..<3000 {
-      let order = random.permutation(of: 6)
+      let order = try random.permutation(of: 6).array
       #expect(order.sorted() == Array(0..<6))
       first[order[0]] += 1
     }
     #expect(first.allSatisfy { abs($0 - 500) < 110 })
-    #expect(random.permutation(of: 0) == [] && random.permutation(of: 1) == [0])
+    #expect(try random.permutation(of: 0).array == [] && random.permutation(of: 1).array == [0])
+  }
+
+  @Test("samples and permutations are the same numbers in every version: checkpoints go on with them")
+  func sameNumbers() throws {
+    var random = RandomGenerator(seed: 6)
+    #expect(try random.sample(4, of: 10)?.array == [2, 7, 8, 5])
+    #expect(try random.sample(5, of: 1_000_000)?.array == [879349, 846610, 810302, 77349, 523257])
+    #expect(try random.permutation(of: 8).array == [3, 1, 6, 7, 0, 5, 4, 2])
+    #expect(try random.sample(10, of: 10) == nil && random.sample(0, of: 0) == nil)
   }
 
   @Test("a generator goes on from its words")
@@ -405,5 +414,22 @@ struct AccessTests {
     #expect(tryAccess(writing: [a, b]))
     expectError(.busy) { try withAccess(writing: [a, a]) {} }
     #expect(tryAccess(writing: [a]))
+  }
+}
+
+@Suite("Fingerprints")
+struct FingerprintTests {
+  private func fingerprint(_ values: [Double]) -> UInt64 {
+    var hash = Fingerprint()
+    for value in values { hash.add(value.bitPattern) }
+    return hash.value
+  }
+
+  @Test("numbers that differ in signs alone, however many, are different numbers")
+  func signs() {
+    let values = (1...6).map { Double($0) }
+    let all = (0..<64).map { mask in fingerprint(values.enumerated().map { mask >> $0 & 1 == 1 ? -$1 : $1 }) }
+    #expect(Set(all).count == 64)
+    #expect(fingerprint([0, 0]) != fingerprint([-0.0, -0.0]) && fingerprint([1, 2]) != fingerprint([2, 1]))
   }
 }

@@ -47,7 +47,7 @@ struct LinearSolverTests {
 
   @Test(
     "negative curvature is reported by each solver that can see it",
-    arguments: [LinearSolver.cg, .minres, .dense, .gaussNewtonCG])
+    arguments: [LinearSolver.cg, .normalCG, .minres, .dense, .gaussNewtonCG])
   func reportsNegativeCurvature(_ solver: LinearSolver) throws {
     for eigenvalues in [[-1, -2.0], [3, -1e-3, 1], [1, 1, -1]] {
       let problem = LinearProblem("", eigenvalues: eigenvalues)

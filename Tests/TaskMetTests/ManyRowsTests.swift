@@ -148,13 +148,47 @@ struct ManyRowsTests {
       results.gradient + results.hessian + results.cross, expected.gradient + expected.hessian + expected.cross,
       to: 1e-13)
     // A minibatch in any order, with repetitions.
-    let rows = [599, 0, 128, 127, 300, 0]
+    let rows = try Buffer([599, 0, 128, 127, 300, 0])
     let batch = try Dataset(rows, of: dataset)
     func value(_ factors: GatheredFactors?) throws -> Results {
       try Results(
         MetricisedLoss(problem.predictor, metric, batch, rho: 0.1, Workspace(), factors: factors), theta)
     }
     #expect(try value(GatheredFactors(table: table, rows: rows)) == value(nil))
+  }
+
+  /// The rows are cut differently by the pull-back, which sums up the same derivatives.
+  @Test("the regularisation of many rows", arguments: [false, true])
+  func regularizer(_ conditional: Bool) throws {
+    for scaling in [Scaling.none, .batchTrace] {
+      let factor = FactorSpec(structure: .full, conditioning: conditional ? .hidden : .constant)
+      let data = try TestData(rows: 300, outputs: 3)
+      let metric = try MetricSpec(factor: factor, scaling: scaling).make(outputs: 3, data.x, rows: data.dataset.x)
+      let x = conditional ? data.dataset.x : nil
+      let lambda = try metric.lambda(data.dataset.x)
+      let off = lambda.enumerated().map { $1 - ($0 % 9 % 4 == 0 ? 1 : 0) }
+      let signs = lambda.map { $0 > 0 ? 1.0 : -1 }
+      let cotangent = try Buffer((0.3 / 300) * signs .+ (1.4 / 300) * off)
+      var (expected, gradient) = (
+        [Double](repeating: 0, count: metric.parameterCount), [Double](repeating: .nan, count: metric.parameterCount)
+      )
+      try metric.pullback(rows: 300, x, .dense(cotangent.base), into: &expected)
+      let value = try metric.regularizer(rows: 300, x, l1: 0.3, identity: 0.7, gradient: &gradient)
+      expectEqual(value, (0.3 * dot(signs, lambda) + 0.7 * dot(off, off)) / 300, to: 1e-13)
+      expectEqual(gradient, expected, to: 1e-12)
+    }
+  }
+
+  /// Rows times n times n numbers are not needed for it: here they would be 4 TB.
+  @Test("the regularisation of a constant metric takes one row")
+  func constantRegularizer() throws {
+    let metric = try Metric(
+      inputs: 0, outputs: 500, structure: .diagonal, rank: 1, hidden: nil, activation: .identity, seed: 1)
+    var gradient = [Double](repeating: .nan, count: metric.parameterCount)
+    _ = try metric.regularizer(rows: 2_000_000, nil, l1: 0.3, identity: 0.7, gradient: &gradient)
+    var one = gradient
+    _ = try metric.regularizer(rows: 1, nil, l1: 0.3, identity: 0.7, gradient: &one)
+    #expect(gradient == one && gradient.allSatisfy(\.isFinite))
   }
 
   /// The loss of all rows is the mean of the parts' losses, and so is everything else. The network is so wide that the

@@ -196,6 +196,33 @@ struct LBFGSTests {
     expectEqual(x, [1, 1], to: 1e-10)
   }
 
+  @Test("values so large that the first steps are lost in their rounding", arguments: [1e8, 1e16, 1e20, 1e40, 1e100])
+  func hugeValues(_ size: Double) throws {
+    // Both far from the minimiser, measured in steps of length one, and large.
+    let problem = LinearProblem("", eigenvalues: (0..<6).map { power(100, -Double($0) / 5) })
+    let center = size * problem.g
+    let function = Function.quadratic(problem.dense, around: center)
+    let (x, report, _) = try function.minimize(from: [Double](repeating: 0, count: 6), tolerance: 1e-9 * size)
+    #expect(report.converged && report.iterations < 100)
+    expectEqual(x, center, to: 1e-6)
+  }
+
+  @Test("a prediction loss of huge targets is minimised", arguments: [1, 1e16, 1e18, 1e30])
+  func hugeTargets(_ size: Double) throws {
+    let data = try TestData(rows: 12, outputs: 2)
+    let dataset = try Dataset(data.x, DenseMatrix(12, 2, size * data.y.values))
+    let predictor = try NetworkPredictor(linearInputs: 2, outputs: 2, bias: true)
+    let metric = try Metric(
+      inputs: 0, outputs: 2, structure: .full, rank: 2, hidden: nil, activation: .identity, seed: 1)
+    func minimum(_ solver: InnerSolver) throws -> [Double] {
+      var theta = predictor.theta
+      let loss = try MetricisedLoss(predictor, metric, dataset, rho: 0, Workspace())
+      _ = try loss.minimize(&theta, InnerOptions(solver: solver, gradientTolerance: 1e-9 * size))
+      return theta
+    }
+    expectEqual(try minimum(.lbfgs), try minimum(.exact), to: 1e-7)
+  }
+
   @Test("values that aren't finite are stepped back from")
   func barrier() throws {
     // x - log x, infinite for x <= 0; the first trial from 1e-3 goes far beyond.

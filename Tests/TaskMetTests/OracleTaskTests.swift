@@ -465,7 +465,7 @@ struct QueryTaskTests {
     let data = try dataset([[1.0, 2], [1.0, 2]])
     let program = Program { values, _ in [values[0] * values[1]] }
     let task = LossesTask(ScoreFunctionLoss(pairs: 1, sigma: 1, seed: 1), askLosses, program.user)
-    let batch = try TaskBatch(data, instances: [1, 0, 1], phase: .training)
+    let batch = try TaskBatch(data, instances: Buffer([1, 0, 1]), phase: .training)
     batch.predictions.base.update(repeating: 0, count: 6)
     let losses = try Buffer<Double>(count: 3)
     try task.losses(batch, into: losses.base)

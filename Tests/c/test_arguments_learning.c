@@ -117,6 +117,7 @@ static void spoil(void *options, const bad_field *field) {
 static const bad_field inner_fields[] = {
     {INNER(struct_size), FIELD_SIZE, 0, "0", BAD_STRUCT},
     {INNER(struct_size), FIELD_SIZE, 3, "3", BAD_STRUCT},
+    {INNER(struct_size), FIELD_SIZE, 20, "20", BAD_STRUCT},
     {INNER(solver), FIELD_INT32, -1, "-1", INVALID},
     {INNER(solver), FIELD_INT32, 4, "4", INVALID},
     {INNER(solver), FIELD_INT32, 99, "99", INVALID},
@@ -138,6 +139,7 @@ enum { INNER_FIELDS = sizeof inner_fields / sizeof inner_fields[0] };
 static const bad_field solver_fields[] = {
     {SOLVER(struct_size), FIELD_SIZE, 0, "0", BAD_STRUCT},
     {SOLVER(struct_size), FIELD_SIZE, 3, "3", BAD_STRUCT},
+    {SOLVER(struct_size), FIELD_SIZE, 44, "44", BAD_STRUCT},
     {SOLVER(solver), FIELD_INT32, -1, "-1", INVALID},
     {SOLVER(solver), FIELD_INT32, 7, "7", INVALID},
     {SOLVER(solver), FIELD_INT32, 99, "99", INVALID},

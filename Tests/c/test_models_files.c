@@ -4,6 +4,7 @@
  */
 #include "check.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { D = 3, N = 3, RANK = 2, ROWS = 12, ALL = ROWS * N * N, PATH_SIZE = 512, STRUCTURES = 4 };
@@ -252,9 +253,56 @@ static void test_tensors(void) {
     taskmet_metric_destroy(m);
 }
 
+/* What a process that was killed has left, by chance of the same number, is not in the way. First of all: the names are
+ * counted. */
+static void test_stale_temporary_files(void) {
+    enum { STALE = 3 };
+    char names[STALE][PATH_SIZE + 64];
+    taskmet_predictor *p = make_linear(1, D, N), *loaded = NULL;
+    for (int k = 0; k < STALE; k += 1) {
+        snprintf(names[k], sizeof names[k], "%s.%ld.%d.tmp", path, (long)getpid(), k + 1);
+        FILE *file = fopen(names[k], "w");
+        if (file == NULL) abort();
+        fclose(file);
+    }
+    CHECK_OK(taskmet_predictor_save(p, path));
+    CHECK_OK(taskmet_predictor_load(path, &loaded));
+    for (int k = 0; k < STALE; k += 1) CHECK(unlink(names[k]) == 0);
+    taskmet_predictor_destroy(p), taskmet_predictor_destroy(loaded);
+}
+
+/* A FIFO that nobody writes to is refused, and not waited for. */
+static void test_fifo(void) {
+    char fifo[PATH_SIZE + 8];
+    taskmet_predictor *p = NULL;
+    taskmet_metric *m = NULL;
+    snprintf(fifo, sizeof fifo, "%s.fifo", path);
+    if (mkfifo(fifo, 0600) != 0) abort();
+    alarm(60);
+    CHECK_STATUS(taskmet_predictor_load(fifo, &p), TASKMET_ERROR_IO, "not a regular file");
+    CHECK_STATUS(taskmet_metric_load(fifo, &m), TASKMET_ERROR_IO, "not a regular file");
+    alarm(0);
+    unlink(fifo);
+}
+
+/* As many hidden layers as there may be. */
+static void test_deepest_network(void) {
+    enum { LAYERS = 1000 };
+    int64_t hidden[LAYERS];
+    taskmet_predictor *p = NULL, *loaded = NULL;
+    for (int k = 0; k < LAYERS; k += 1) hidden[k] = 1;
+    NEED(taskmet_predictor_create_mlp(D, N, LAYERS, hidden, TASKMET_ACTIVATION_TANH, TASKMET_ACTIVATION_IDENTITY, 1,
+                                      &p));
+    CHECK_OK(taskmet_predictor_save(p, path));
+    CHECK_OK(taskmet_predictor_load(path, &loaded));
+    if (loaded != NULL) compare_predictors(p, loaded);
+    taskmet_predictor_destroy(p), taskmet_predictor_destroy(loaded);
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     make_directory();
+    test_stale_temporary_files();
     random_fill(1, x, ROWS * D);
     double y[ROWS * N];
     random_fill(2, y, ROWS * N);
@@ -264,6 +312,8 @@ int main(int argc, char **argv) {
     test_metrics();
     test_extreme_numbers();
     test_tensors();
+    test_fifo();
+    if (!check_quick) test_deepest_network();
     taskmet_dataset_destroy(data);
     remove(path);
     CHECK(rmdir(directory) == 0);

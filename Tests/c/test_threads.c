@@ -512,6 +512,63 @@ static void test_makers(void) {
     for (int k = 0; k < CALLERS; k += 1) CHECK(all[k].failed == 0 && all[k].freed == 2 * all[k].rounds);
 }
 
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* (f) A dataset that is let go and changed at the same time                                                         */
+
+typedef struct changer {
+    taskmet_dataset *data;
+    int64_t rounds, changed, failed;
+} changer;
+
+static void *refill_often(void *argument) {
+    static const double x[] = {1, 2, 3}, y[] = {4, 5, 6};
+    changer *c = argument;
+    for (int64_t k = 0; k < c->rounds; k += 1) {
+        const taskmet_status got = taskmet_dataset_refill(c->data, 1 + k % 3, x, 1, y, 1, NULL, 0);
+        c->changed += got == TASKMET_OK;
+        c->failed += got != TASKMET_OK && got != TASKMET_ERROR_STATE && got != TASKMET_ERROR_BUSY;
+    }
+    return NULL;
+}
+
+/* Steps only see data that stay as they are from the trainer's beginning to its end. */
+static void *train_often(void *argument) {
+    changer *c = argument;
+    taskmet_predictor *predictor = make_linear(1, 1, 1);
+    taskmet_metric *metric = make_constant(1, 1, TASKMET_STRUCTURE_SCALAR, 0);
+    taskmet_task *task = NULL;
+    NEED(taskmet_task_create_callback(zero_task, NULL, NULL, &task));
+    for (int64_t k = 0; k < c->rounds / 10; k += 1) {
+        taskmet_trainer *trainer = NULL;
+        const taskmet_status got = taskmet_trainer_create(predictor, metric, c->data, &trainer);
+        c->failed += got != TASKMET_OK && got != TASKMET_ERROR_BUSY;
+        if (got != TASKMET_OK) continue;
+        c->failed += taskmet_trainer_add_task(trainer, task, 1) != TASKMET_OK;
+        const taskmet_status step = taskmet_trainer_step(trainer, NULL);
+        c->failed += step != TASKMET_OK;
+        taskmet_trainer_destroy(trainer);
+    }
+    taskmet_task_destroy(task);
+    taskmet_metric_destroy(metric);
+    taskmet_predictor_destroy(predictor);
+    return NULL;
+}
+
+static void *change_or_train(void *argument) {
+    changer *c = argument;
+    return c->changed < 0 ? (c->changed = 0, refill_often(c)) : train_often(c);
+}
+
+static void test_refill_after_trainer(void) {
+    taskmet_dataset *data = make_dataset(3, 3, 1, 1);
+    const int64_t rounds = check_quick ? 200 : 4000;
+    changer both[2] = {{data, rounds, -1, 0}, {data, rounds, 0, 0}};
+    run_threads(2, change_or_train, both, sizeof both[0]);
+    CHECK(both[0].failed == 0 && both[1].failed == 0);
+    CHECK_OK(taskmet_dataset_refill(data, 1, (const double[]){1}, 1, (const double[]){2}, 1, NULL, 0));
+    taskmet_dataset_destroy(data);
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     taskmet_dataset *data = make_big_dataset();
@@ -523,6 +580,7 @@ int main(int argc, char **argv) {
     test_readers_alone();
     test_shared_workspace();
     test_makers();
+    test_refill_after_trainer();
     taskmet_dataset_destroy(data);
     return check_end();
 }

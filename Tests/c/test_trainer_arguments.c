@@ -134,6 +134,7 @@ static void test_results(void) {
     for (size_t k = 0; k < LENGTH(indices); k += 1)
         REFUSE(INVALID, "index", number_text(indices[k]), taskmet_trainer_history_get(started, indices[k], &record));
     REFUSE(INVALID, "index", "0", taskmet_trainer_history_get(fresh, 0, &record));
+    CHECK(strstr(taskmet_last_error(), "-1") == NULL);
     CHECK(record.iteration == 0 && record.task_loss == 0); /* never written */
     CHECK_UNCHANGED(&before, started, "refused readings");
     free_snapshot(&before);
@@ -156,6 +157,8 @@ static void test_struct_sizes(void) {
     larger.record.struct_size = sizeof larger;
     CHECK_OK(taskmet_trainer_history_get(started, 1, &larger.record));
     CHECK(larger.record.struct_size == sizeof larger);
+    smaller.struct_size = prefix + 4; /* within a field */
+    REFUSE(BAD_STRUCT, "struct_size", number_text((int64_t)prefix + 4), taskmet_trainer_history_get(started, 1, &smaller));
     larger.record.struct_size = whole.struct_size = 0;
     CHECK(memcmp(&larger.record, &whole, sizeof whole) == 0);
     for (size_t k = 0; k < sizeof larger.more; k += 1) CHECK((unsigned char)larger.more[k] == 0xA5);
@@ -487,6 +490,8 @@ static void test_after_start(void) {
     CHECK(fixed >= 2);
     REFUSE(STATE, "metric_floor", NULL, taskmet_trainer_set_double(started, "metric_floor", 0.02));
     REFUSE(STATE, "normalization", NULL, taskmet_trainer_set_string(started, "normalization", "none"));
+    REFUSE(STATE, "outer_data", NULL, taskmet_trainer_set_string(started, "outer_data", "validation"));
+    CHECK(has_value(started, "outer_data", "training"));
 }
 
 /* Combinations that cannot work are told when they are set or when training begins, and leave the trainer alone. */
@@ -517,6 +522,7 @@ static void test_combinations(void) {
                    __FILE__, __LINE__, "\"%s\" names neither %s nor %s", taskmet_last_error(), cases[k].name,
                    cases[k].value);
         CHECK(record_count(trainer) == 0);
+        CHECK(has_value(trainer, "penalize_bias", "1")); /* where that was refused too */
         taskmet_trainer_destroy(trainer);
         CHECK(objects_untouched());
     }

@@ -136,6 +136,42 @@ static void test_rejected_steps(int64_t times) {
     finish(&s), finish(&twin);
 }
 
+/* The rate comes back: twice as large after five steps in a row of which none was undone. */
+static void test_recovering_rate(void) {
+    setup s;
+    begin(&s, &linear, EXACT);
+    steps(s.trainer, 2);
+    let_fail(&s.judge, TASKMET_PHASE_TRAINING, TASKMET_CALLBACK_REJECT, 2);
+    steps(s.trainer, 4); /* 3 at a quarter of the rate, then 4, 5, 6 */
+    let_fail(&s.judge, TASKMET_PHASE_TRAINING, TASKMET_CALLBACK_REJECT, 1);
+    steps(s.trainer, 1 + 17); /* 7 at an eighth: the count begins again */
+    for (int64_t k = 3; k <= 24; k += 1) {
+        const double lost = k < 7 ? 4 : k < 13 ? 8 : k < 18 ? 4 : k < 23 ? 2 : 1;
+        check_that(record_at(s.trainer, k).metric_rate == 0.05 / lost, __FILE__, __LINE__, "%d: %g", (int)k,
+                   record_at(s.trainer, k).metric_rate);
+    }
+    finish(&s);
+}
+
+/* However often it is halved, there is a rate, and the trainer can be saved. */
+static void test_smallest_rate(void) {
+    setup s;
+    begin(&s, &linear, EXACT "max_rejections=1000");
+    steps(s.trainer, 2);
+    for (int k = 0; k < 2; k += 1) {
+        let_fail(&s.judge, TASKMET_PHASE_TRAINING, TASKMET_CALLBACK_REJECT, 600);
+        steps(s.trainer, 1);
+    }
+    CHECK(record_at(s.trainer, 4).metric_rate > 0);
+    taskmet_trainer *loaded = new_trainer(&s, "");
+    CHECK_OK(taskmet_trainer_save(s.trainer, test_path));
+    CHECK_OK(taskmet_trainer_load(loaded, test_path));
+    CHECK_SAME_TRAINERS(loaded, s.trainer, "at the smallest rate");
+    remove(test_path);
+    taskmet_trainer_destroy(loaded);
+    finish(&s);
+}
+
 static void test_max_rejections(int64_t most) {
     setup s;
     begin(&s, &linear, EXACT);
@@ -401,10 +437,30 @@ static void test_progress_answer(int64_t at, int32_t answer) {
     finish(&s);
 }
 
+static int32_t overwrite_record(void *user, const taskmet_record *record) {
+    (void)user;
+    memset((void *)(uintptr_t)record, 0xA5, sizeof *record);
+    return TASKMET_CALLBACK_OK;
+}
+
+/* A callback that writes where it should only read spoils nothing but its own copy. */
+static void test_overwritten_record(void) {
+    setup s;
+    begin(&s, &linear, EXACT);
+    NEED(taskmet_trainer_set_progress(s.trainer, overwrite_record, NULL));
+    steps(s.trainer, 3);
+    CHECK(record_at(s.trainer, 3).iteration == 3);
+    compare_with_twin(&s, &linear, EXACT, "with records overwritten");
+    finish(&s);
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     make_test_directory();
     test_answers();
+    test_recovering_rate();
+    if (!check_quick) test_smallest_rate();
+    test_overwritten_record();
     for (int64_t times = 1; times <= 3; times += 2) test_rejected_steps(times);
     for (int64_t most = 0; most <= 2; most += 2) test_max_rejections(most);
     for (int64_t from = 0; from <= 2; from += 1) test_rejected_validation(from);

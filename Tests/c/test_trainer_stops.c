@@ -125,6 +125,41 @@ static void test_stop_before(void) {
     finish(&s);
 }
 
+/* A handle that is gone says nothing to the trainer that has its place now. */
+static void test_stale_stop(void) {
+    setup s;
+    begin(&s, &linear, EXACT "outer_iterations=3");
+    taskmet_trainer *const gone = s.trainer;
+    taskmet_trainer_destroy(gone);
+    s.trainer = new_trainer(&s, EXACT "outer_iterations=3");
+    taskmet_trainer_stop(gone);
+    CHECK(run_fit(s.trainer).reason == TASKMET_STOP_ITERATIONS);
+    taskmet_trainer_stop(s.trainer);
+    taskmet_trainer_stop(gone);
+    CHECK(run_fit(s.trainer).reason == TASKMET_STOP_REQUESTED);
+    taskmet_trainer_clear_stop(gone);
+    CHECK(run_fit(s.trainer).reason == TASKMET_STOP_REQUESTED);
+    taskmet_trainer_clear_stop(s.trainer);
+    CHECK(run_fit(s.trainer).reason == TASKMET_STOP_ITERATIONS);
+    finish(&s);
+}
+
+/* However many other handles are alive, a trainer can be made, and stopped. */
+static void test_many_handles(void) {
+    enum { MANY = 70000 };
+    static taskmet_optimizer *many[MANY];
+    setup s;
+    if (check_quick) return;
+    for (int k = 0; k < MANY; k += 1) NEED(taskmet_optimizer_create_sgd(1, 0.1, 0, &many[k]));
+    begin(&s, &linear, EXACT "outer_iterations=3");
+    taskmet_trainer_stop(s.trainer);
+    CHECK(run_fit(s.trainer).reason == TASKMET_STOP_REQUESTED);
+    taskmet_trainer_clear_stop(s.trainer);
+    CHECK(run_fit(s.trainer).reason == TASKMET_STOP_ITERATIONS);
+    finish(&s);
+    for (int k = 0; k < MANY; k += 1) taskmet_optimizer_destroy(many[k]);
+}
+
 static void *stop_later(void *trainer) {
     const struct timespec while_it_runs = {0, 100000000};
     nanosleep(&while_it_runs, NULL);
@@ -238,6 +273,8 @@ int main(int argc, char **argv) {
     test_interrupted_elsewhere("solver=neumann solver_iterations=1000000000 solver_tolerance=0");
     test_interrupted_elsewhere("solver=normal_cg solver_iterations=1000000000 solver_tolerance=0");
     test_stop_before();
+    test_stale_stop();
+    test_many_handles();
     test_stop_from_thread();
     test_stop_from_progress();
     test_stop_from_signal_handler();

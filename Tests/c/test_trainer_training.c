@@ -318,6 +318,19 @@ static void test_validation_interval(void) {
 }
 
 /* on: the data that the ratio is measured on: held-out ones if there are any. */
+/* Between validations nothing can become better, and patience waits for the next one. */
+static void test_patience_between_validations(void) {
+    setup s;
+    begin(&s, &pairs, EXACT "validation_interval=10 patience=3 outer_iterations=25");
+    const taskmet_fit_report report = run_fit(s.trainer);
+    CHECK(report.reason == TASKMET_STOP_ITERATIONS && report.iterations == 25 && report.best_iteration == 20);
+    finish(&s);
+    begin(&s, &pairs, "method=two_stage inner_iterations=1 validation_interval=10 patience=3 outer_iterations=25");
+    const taskmet_fit_report idle = run_fit(s.trainer);
+    CHECK(idle.reason == TASKMET_STOP_PATIENCE && idle.iterations == 10 && idle.best_iteration == 0);
+    finish(&s);
+}
+
 static void test_ratio(int64_t held_out) {
     shape size = days;
     size.validation = held_out;
@@ -468,6 +481,105 @@ static double regularised(const char *options, int from_identity) {
     return size;
 }
 
+/* Each is finite, and together they are not. */
+static void test_overflowing_tasks(int worst_case) {
+    setup s;
+    taskmet_trainer *trainer = NULL;
+    begin(&s, &pairs, EXACT);
+    s.judge.under = s.judge.over = 1e3;
+    NEED(taskmet_trainer_create(s.predictor, s.metric, s.training.data, &trainer));
+    for (int k = 0; k < 2; k += 1) NEED(taskmet_trainer_add_task(trainer, s.task, 1.7e308));
+    if (worst_case) NEED(taskmet_trainer_set_string(trainer, "task_combination", "worst_case"));
+    CHECK_STATUS(taskmet_trainer_step(trainer, NULL), TASKMET_ERROR_NUMERICAL, "combined");
+    CHECK(record_count(trainer) == 0);
+    taskmet_trainer_destroy(trainer);
+    finish(&s);
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Models that are taken out, and data that they cannot take                                                        */
+
+/* The copy's m is the one of its phi on the training rows, and derivatives know that. */
+static void test_copied_metric(void) {
+    setup s;
+    begin(&s, &network, EXACT);
+    steps(s.trainer, 2);
+    const problem *p = &s.training;
+    double *c = random_array(5, p->rows * p->n);
+    for (taskmet_model model = TASKMET_MODEL_BEST; model <= TASKMET_MODEL_LAST; model += 1) {
+        taskmet_predictor *predictor = predictor_of(s.trainer, model);
+        taskmet_metric *metric = metric_of(s.trainer, model);
+        const int64_t count = metric_count(metric);
+        double *copied = zeros(count), *updated = zeros(count);
+        CHECK_OK(taskmet_hypergradient(predictor, metric, p->data, 0.1, c, p->n, NULL, copied, count, NULL));
+        NEED(taskmet_metric_update_normalization(metric, p->rows, p->x, p->d));
+        CHECK_OK(taskmet_hypergradient(predictor, metric, p->data, 0.1, c, p->n, NULL, updated, count, NULL));
+        CHECK_CLOSE_ARRAYS(copied, updated, count, 1e-9);
+        free(copied), free(updated);
+        taskmet_predictor_destroy(predictor);
+        taskmet_metric_destroy(metric);
+    }
+    free(c);
+    finish(&s);
+}
+
+static void need_finite_predictions(judge *self, const taskmet_task_batch *batch) {
+    for (int64_t k = 0; k < batch->rows * batch->outputs; k += 1)
+        if (!isfinite(batch->predictions[k])) *(int *)self->context += 1;
+}
+
+/* Held-out rows so far out that predictions overflow: no task sees them, and no such model is the best. */
+static void test_overflowing_predictions(void) {
+    double x[] = {1.7e308}, y[] = {0}, loss = -1;
+    int seen = 0;
+    setup s;
+    taskmet_dataset *far = NULL;
+    taskmet_trainer *trainer = NULL;
+    begin(&s, &days, EXACT);
+    for (int64_t k = 0; k < s.training.rows; k += 1) s.training.y[k] = 100 * s.training.x[k];
+    taskmet_trainer_destroy(s.trainer);
+    s.trainer = NULL;
+    NEED(taskmet_dataset_refill(s.training.data, s.training.rows, s.training.x, 1, s.training.y, 1, NULL, 0));
+    NEED(taskmet_dataset_create(1, 1, x, 1, 1, y, 1, &far));
+    NEED(taskmet_trainer_create(s.predictor, s.metric, s.training.data, &trainer));
+    NEED(taskmet_trainer_add_task(trainer, s.task, 1));
+    NEED(taskmet_trainer_set_validation(trainer, far));
+    configure(trainer, "outer_iterations=3");
+    s.judge.inside = need_finite_predictions;
+    s.judge.context = &seen;
+    CHECK_OK(taskmet_trainer_fit(trainer, NULL));
+    CHECK(seen == 0 && record_count(trainer) == 4);
+    for (int64_t k = 0; k < record_count(trainer); k += 1)
+        CHECK(record_at(trainer, k).validation_task_loss == (double)INFINITY);
+    taskmet_predictor *last = predictor_of(trainer, TASKMET_MODEL_LAST);
+    CHECK_STATUS(taskmet_task_evaluate(s.task, last, far, &loss, NULL, 0, NULL, 0), TASKMET_ERROR_NUMERICAL,
+                 "a prediction is inf");
+    CHECK(seen == 0 && loss == -1);
+    taskmet_predictor_destroy(last);
+    taskmet_trainer_destroy(trainer);
+    taskmet_dataset_destroy(far);
+    finish(&s);
+}
+
+/* An eps that is next to nothing leaves no s of minus infinity behind. */
+static void test_tiny_epsilon(double exponent) {
+    setup s;
+    begin(&s, &pairs, EXACT);
+    taskmet_trainer_destroy(s.trainer);
+    double *phi = metric_parameters(s.metric);
+    const int64_t count = metric_count(s.metric);
+    phi[count - 1] = exponent;
+    NEED(taskmet_metric_set_parameters(s.metric, phi, count));
+    s.trainer = new_trainer(&s, EXACT "metric_floor=0.01");
+    steps(s.trainer, 2);
+    taskmet_metric *metric = metric_of(s.trainer, TASKMET_MODEL_LAST);
+    CHECK_OK(taskmet_metric_get_parameters(metric, phi, count));
+    CHECK(isfinite(phi[count - 1]));
+    taskmet_metric_destroy(metric);
+    free(phi);
+    finish(&s);
+}
+
 static void test_regularisation(void) {
     CHECK(regularised("metric_identity=10", 1) < 0.3 * regularised("", 1));
     CHECK(regularised("metric_l1=10", 0) < 0.9 * regularised("", 0));
@@ -552,5 +664,11 @@ int main(int argc, char **argv) {
     test_regularisation();
     test_own_settings();
     test_solvers();
+    test_patience_between_validations();
+    for (int worst_case = 0; worst_case < 2; worst_case += 1) test_overflowing_tasks(worst_case);
+    test_copied_metric();
+    test_overflowing_predictions();
+    test_tiny_epsilon(-744);
+    test_tiny_epsilon(-1000);
     return check_end();
 }

@@ -37,7 +37,6 @@ final class DirectTraining: InnerSteps {
     _ batch: TaskBatch, _ theta: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>
   ) throws -> Double {
     try batch.predict(predictor, theta)
-    try batch.requireFinitePredictions()
     let count = batch.rows * batch.outputs
     let c = try cotangent.flatMap { $0.count == count ? $0 : nil } ?? Buffer(count: count)
     cotangent = c

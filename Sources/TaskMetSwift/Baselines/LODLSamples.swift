@@ -45,7 +45,7 @@ struct LODLSamples {
       let length = min(size, count - start)
       let block =
         try batch.flatMap { $0.instances.count == length ? $0 : nil }
-        ?? TaskBatch(dataset, instances: [Int](repeating: instance, count: length), phase: .validation)
+        ?? TaskBatch(dataset, instances: Buffer(repeating: instance, count: length), phase: .validation)
       batch = block
       let part = noise.base + start * entries
       for k in 0..<(length * entries) { block.predictions[k] = block.targets[k] + deviation * part[k] }
@@ -54,7 +54,7 @@ struct LODLSamples {
   }
 
   private func subtractLossAtTruth(_ task: Task, _ dataset: Dataset, _ instance: Int) throws {
-    let truth = try TaskBatch(dataset, instances: [instance], phase: .validation)
+    let truth = try TaskBatch(dataset, instances: Buffer([instance]), phase: .validation)
     truth.predictions.base.update(from: truth.targets.base, count: truth.targets.count)
     var optimal = Double.nan
     try task.losses(truth, into: &optimal)

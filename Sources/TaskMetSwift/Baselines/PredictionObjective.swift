@@ -49,7 +49,7 @@ final class SPOPlusObjective: PredictionObjective {
 
   /// Fails where a task has no SPO+: asked about one instance, at its true targets.
   func checkSupport(_ dataset: Dataset) throws {
-    let batch = try TaskBatch(dataset, instances: [0], phase: .training)
+    let batch = try TaskBatch(dataset, instances: Buffer([0]), phase: .training)
     batch.predictions.base.update(from: batch.targets.base, count: batch.targets.count)
     for (task, _) in tasks.tasks { _ = try task.evaluateSPOPlus(batch, gradient: nil) }
   }

@@ -52,7 +52,6 @@ final class RegretWeighting: InnerSteps {
   /// w_k at theta.
   func instanceWeights(_ theta: UnsafePointer<Double>) throws -> Buffer<Double> {
     try batch.predict(predictor, theta)
-    try batch.requireFinitePredictions()
     let weights = try regrets()
     for k in 0..<weights.count { weights[k] = max(weights[k], 0) }
     let average = mean(weights)

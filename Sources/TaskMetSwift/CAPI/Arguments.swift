@@ -213,6 +213,10 @@ func structSize<Value>(_ pointer: UnsafePointer<Value>, minimum: Int, _ name: St
   guard size >= minimum else {
     throw TaskMetError.invalidArgument("\(name).struct_size must be >= \(minimum), got \(UInt(bitPattern: size))")
   }
+  // No version's struct has another: part of a field would be read, or written.
+  guard size % 8 == 0 else {
+    throw TaskMetError.invalidArgument("\(name).struct_size must be a multiple of 8, got \(size)")
+  }
   return size
 }
 

@@ -47,9 +47,8 @@ public func taskmet_dataset_borrow(
     let out = try requirePointer(dataset, "dataset")
     let data = try requireData(
       rows, try requireWidth(features, "features"), x, x_stride, try requireWidth(targets, "targets"), y, y_stride)
-    // Nothing can fail once the owner's release belongs to an object, but for the handle table's limit.
     let arrays = CallbackUser(owner, free: release)
-    out.pointee = try makeHandle(Dataset(borrowing: data.x, data.y, arrays))
+    out.pointee = try makeHandle(Dataset(borrowing: data.x, data.y, arrays), owning: arrays)
   }
 }
 

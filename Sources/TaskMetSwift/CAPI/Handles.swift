@@ -1,57 +1,84 @@
 // Handles: what a caller's opaque pointer stands for. A handle is a number that no other handle of the process ever has,
 // not an address: a destroyed one, or one of another kind, is recognised, and never read from.
 
+import Glibc
 import Synchronization
 
 /// An object on its way between threads; `withAccess` is what makes its use safe.
-private struct Shared: @unchecked Sendable {
+struct Shared: @unchecked Sendable {
   let object: SharedObject
 }
 
-/// The live handles.
-private struct HandleTable {
+/// Handles with neighbouring numbers: places for them, of which destroyed ones are used again.
+struct HandlePool {
   private struct Slot {
     var generation: UInt
     var object: Shared?
   }
 
+  private let range: Range<Int>
   private var slots: [Slot] = []
   private var free: [Int] = []
 
+  /// `range`: the places' numbers in the whole table.
+  init(_ range: Range<Int>) { self.range = range }
+
+  private mutating func freeSlot() throws -> Int {
+    if let reused = free.popLast() { return reused }
+    guard slots.count < range.count else {
+      throw TaskMetError(code: .outOfMemory, message: "\(slots.count) handles are alive")
+    }
+    slots.append(Slot(generation: 0, object: nil))
+    return slots.count - 1
+  }
+
+  /// The place, and a generation that it never had before.
+  mutating func insert(_ object: Shared) throws -> (index: Int, generation: UInt) {
+    let slot = try freeSlot()
+    slots[slot].generation += 1
+    slots[slot].object = object
+    return (range.lowerBound + slot, slots[slot].generation)
+  }
+
+  func object(_ index: Int, _ generation: UInt) -> Shared? {
+    let slot = index - range.lowerBound
+    guard slot < slots.count, slots[slot].generation == generation else { return nil }
+    return slots[slot].object
+  }
+
+  mutating func remove(_ index: Int, _ generation: UInt) -> Shared? {
+    guard let object = object(index, generation) else { return nil }
+    slots[index - range.lowerBound].object = nil
+    free.append(index - range.lowerBound)
+    return object
+  }
+}
+
+/// The live handles. Trainers have places of their own, which are few enough to have stop requests.
+private struct HandleTable {
+  static let trainerPlaces = 1 << 16
   private static let indexBits: UInt = 28
+
+  private var trainers = HandlePool(0..<trainerPlaces)
+  private var others = HandlePool(trainerPlaces..<(1 << (indexBits - 4)))
 
   static func decode(_ bits: UInt) -> (index: Int, generation: UInt) {
     (Int(bits & (1 << indexBits - 1)) >> 4, bits >> indexBits)
   }
 
   mutating func insert(_ object: Shared) throws -> UInt {
-    let index: Int
-    if let reused = free.popLast() {
-      index = reused
-    } else {
-      guard slots.count < 1 << (Self.indexBits - 4) else {
-        throw TaskMetError(code: .outOfMemory, message: "\(slots.count) handles are alive")
-      }
-      index = slots.count
-      slots.append(Slot(generation: 0, object: nil))
-    }
-    slots[index].generation += 1
-    slots[index].object = object
-    return slots[index].generation << Self.indexBits | UInt(index) << 4 | 8
+    let (index, generation) = object.object is Trainer ? try trainers.insert(object) : try others.insert(object)
+    return generation << Self.indexBits | UInt(index) << 4 | 8
   }
 
   func object(_ bits: UInt) -> Shared? {
     let (index, generation) = Self.decode(bits)
-    guard index < slots.count, slots[index].generation == generation else { return nil }
-    return slots[index].object
+    return index < Self.trainerPlaces ? trainers.object(index, generation) : others.object(index, generation)
   }
 
   mutating func remove(_ bits: UInt) -> Shared? {
-    guard let object = object(bits) else { return nil }
-    let index = Self.decode(bits).index
-    slots[index].object = nil
-    free.append(index)
-    return object
+    let (index, generation) = Self.decode(bits)
+    return index < Self.trainerPlaces ? trainers.remove(index, generation) : others.remove(index, generation)
   }
 }
 
@@ -62,6 +89,16 @@ func makeHandle(_ object: SharedObject) throws -> OpaquePointer {
   let shared = Shared(object: object)
   let bits = try handles.withLock { try $0.insert(shared) }
   return OpaquePointer(bitPattern: bits)!
+}
+
+/// The same for an object with a pointer of the caller's, which stays the caller's where there is no handle.
+func makeHandle(_ object: SharedObject, owning user: CallbackUser) throws -> OpaquePointer {
+  do {
+    return try makeHandle(object)
+  } catch {
+    user.giveUp()
+    throw error
+  }
 }
 
 /// The object behind a handle of one kind; `name` is the argument's.
@@ -88,34 +125,32 @@ func destroyHandle<Object: SharedObject>(_ pointer: OpaquePointer?, as type: Obj
 
 // MARK: - Stop requests
 
-/// Handles with a place here can be trainers'.
-private let stopPlaces = 1 << 16
-
-/// For each place in the handle table the generation of the handle that was asked to stop: asking is one store, without the
-/// table's lock, since a signal handler may do it.
-private nonisolated(unsafe) let stopRequests: UnsafeMutablePointer<Atomic<UInt>> = {
-  let places = UnsafeMutablePointer<Atomic<UInt>>.allocate(capacity: stopPlaces)
-  for index in 0..<stopPlaces { (places + index).initialize(to: Atomic(0)) }
+/// For each trainer's place the generation of its handle, times 2, plus 1 where that was asked to stop: asking is one
+/// compare-and-exchange, without the table's lock, since a signal handler may do it; a handle that is gone changes nothing.
+/// nil where there was no memory for them.
+private nonisolated(unsafe) let stopRequests: UnsafeMutablePointer<Atomic<UInt>>? = {
+  let memory = malloc(HandleTable.trainerPlaces * MemoryLayout<Atomic<UInt>>.stride)
+  guard let places = memory?.assumingMemoryBound(to: Atomic<UInt>.self) else { return nil }
+  for index in 0..<HandleTable.trainerPlaces { (places + index).initialize(to: Atomic(0)) }
   return places
 }()
 
 /// A new handle for a trainer, whose `stopRequested` then looks at the handle's place.
 func makeTrainerHandle(_ trainer: Trainer) throws -> OpaquePointer {
+  guard let stopRequests else { throw TaskMetError(code: .outOfMemory, message: "no memory for stop requests") }
   let handle = try makeHandle(trainer)
   let (index, generation) = HandleTable.decode(UInt(bitPattern: handle))
-  guard index < stopPlaces else {
-    destroyHandle(handle, as: Trainer.self)
-    throw TaskMetError(code: .outOfMemory, message: "more than \(stopPlaces) handles are alive")
-  }
   let place = stopRequests + index
-  place.pointee.store(0, ordering: .relaxed)
-  trainer.stopRequested = { place.pointee.load(ordering: .relaxed) == generation }
+  place.pointee.store(2 * generation, ordering: .relaxed)
+  trainer.stopRequested = { place.pointee.load(ordering: .relaxed) == 2 * generation + 1 }
   return handle
 }
 
 func setStopRequest(_ pointer: OpaquePointer?, _ requested: Bool) {
   guard let pointer else { return }
   let (index, generation) = HandleTable.decode(UInt(bitPattern: pointer))
-  guard index < stopPlaces else { return }
-  stopRequests[index].store(requested ? generation : 0, ordering: .relaxed)
+  guard index < HandleTable.trainerPlaces, let stopRequests else { return }
+  let (without, with) = (2 * generation, 2 * generation + 1)
+  _ = stopRequests[index].compareExchange(
+    expected: requested ? without : with, desired: requested ? with : without, ordering: .relaxed)
 }

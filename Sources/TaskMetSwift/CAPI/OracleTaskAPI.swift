@@ -12,7 +12,8 @@ private func makeOracleTask(
   guard let oracle else { throw TaskMetError.invalidArgument("oracle must not be NULL") }
   let loss = try surrogate()
   let out = try requirePointer(task, "task")
-  out.pointee = try makeHandle(OracleTask(loss, sense, oracle, CallbackUser(user, free: freeUser)))
+  let owner = CallbackUser(user, free: freeUser)
+  out.pointee = try makeHandle(OracleTask(loss, sense, oracle, owner), owning: owner)
 }
 
 private func makeLossesTask(
@@ -23,7 +24,8 @@ private func makeLossesTask(
   guard let losses else { throw TaskMetError.invalidArgument("losses must not be NULL") }
   let loss = try surrogate()
   let out = try requirePointer(task, "task")
-  out.pointee = try makeHandle(LossesTask(loss, losses, CallbackUser(user, free: freeUser)))
+  let owner = CallbackUser(user, free: freeUser)
+  out.pointee = try makeHandle(LossesTask(loss, losses, owner), owning: owner)
 }
 
 private func requireSamples(_ samples: Int64) throws -> Int {

@@ -56,11 +56,10 @@ public func taskmet_predictor_create_callback(
     ] where missing {
       throw TaskMetError.invalidArgument("callbacks.\(name) must not be NULL")
     }
-    // Nothing can fail once free_user belongs to an object, but for the handle table's limit.
+    let owner = CallbackUser(user, free: free_user)
     out.pointee = try makeHandle(
       CallbackPredictor(
-        inputs: inputs, outputs: outputs, parameters: parameters, callbacks: functions,
-        user: CallbackUser(user, free: free_user)))
+        inputs: inputs, outputs: outputs, parameters: parameters, callbacks: functions, user: owner), owning: owner)
   }
 }
 

@@ -10,7 +10,8 @@ public func taskmet_task_create_callback(
   call("task_create_callback") {
     guard let fn else { throw TaskMetError.invalidArgument("fn must not be NULL") }
     let out = try requirePointer(task, "task")
-    out.pointee = try makeHandle(CallbackTask(fn, CallbackUser(user, free: free_user)))
+    let owner = CallbackUser(user, free: free_user)
+    out.pointee = try makeHandle(CallbackTask(fn, owner), owning: owner)
   }
 }
 

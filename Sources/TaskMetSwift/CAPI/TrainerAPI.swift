@@ -176,8 +176,10 @@ public func taskmet_trainer_history_get(
   withTrainer("trainer_history_get", trainer) { object in
     let record = try requirePointer(record, "record")
     try structSize(record, minimum: 16, "record")
-    guard index >= 0, index < Int64(object.history.count) else {
-      throw TaskMetError.invalidArgument("index must be 0 to \(object.history.count - 1), got \(index)")
+    let count = object.history.count
+    guard index >= 0, index < Int64(count) else {
+      let allowed = count == 0 ? "is of no record: there is none before the first step" : "must be 0 to \(count - 1)"
+      throw TaskMetError.invalidArgument("index \(allowed), got \(index)")
     }
     writeStruct(cRecord(object.history[Int(index)]), to: record)
   }

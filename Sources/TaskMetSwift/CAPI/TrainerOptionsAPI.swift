@@ -20,16 +20,6 @@ private func withOption(
   }
 }
 
-private func wrongType(_ descriptor: OptionDescriptor) -> TaskMetError {
-  let (type, suffix) =
-    switch descriptor.domain {
-    case .integer: ("an integer", "int")
-    case .real: ("a real", "double")
-    case .choice: ("a string", "string")
-    }
-  return .invalidArgument("\(descriptor.name) is \(type) option: use taskmet_trainer_set_\(suffix) and _get_\(suffix)")
-}
-
 @_cdecl("taskmet_trainer_set_int") @implementation
 public func taskmet_trainer_set_int(
   _ trainer: OpaquePointer!, _ name: UnsafePointer<CChar>!, _ value: Int64
@@ -64,7 +54,7 @@ public func taskmet_trainer_get_int(
 ) -> taskmet_status {
   withOption("trainer_get_int", trainer, name) { object, descriptor in
     let out = try requirePointer(value, "value")
-    guard case .integer(let current) = object.options[descriptor.key] else { throw wrongType(descriptor) }
+    guard case .integer(let current) = object.options[descriptor.key] else { throw descriptor.wrongType }
     out.pointee = Int64(current)
   }
 }
@@ -75,7 +65,7 @@ public func taskmet_trainer_get_double(
 ) -> taskmet_status {
   withOption("trainer_get_double", trainer, name) { object, descriptor in
     let out = try requirePointer(value, "value")
-    guard case .real(let current) = object.options[descriptor.key] else { throw wrongType(descriptor) }
+    guard case .real(let current) = object.options[descriptor.key] else { throw descriptor.wrongType }
     out.pointee = current
   }
 }
@@ -86,7 +76,7 @@ public func taskmet_trainer_get_string(
 ) -> taskmet_status {
   withOption("trainer_get_string", trainer, name) { object, descriptor in
     let out = try requirePointer(value, "value")
-    guard case .choice = object.options[descriptor.key] else { throw wrongType(descriptor) }
+    guard case .choice = object.options[descriptor.key] else { throw descriptor.wrongType }
     out.pointee = constant(object.options.choice(descriptor.key))
   }
 }

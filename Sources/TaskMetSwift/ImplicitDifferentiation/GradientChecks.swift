@@ -28,7 +28,9 @@ func checkTaskGradient(
     randomUnitVector(count, &random, direction.base)
     try compare(entry: nil)
   }
-  for entry in random.sample(directions, of: count) {
+  let entries = try random.sample(directions, of: count)
+  for k in 0..<(entries?.count ?? count) {
+    let entry = entries?[k] ?? k
     direction.base.update(repeating: 0, count: count)
     direction[entry] = 1
     try compare(entry: entry)
@@ -98,10 +100,9 @@ private final class BilevelProblem {
   private func evaluateTask(
     _ theta: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>?
   ) throws -> Double {
-    let predictions = try Buffer<Double>(count: try checkedProduct(dataset.rows, dataset.targets))
-    try predictor.predict(theta, dataset.x, into: predictions.base, stride: dataset.targets)
-    let view = MatrixView(predictions.base, rows: dataset.rows, columns: dataset.targets)
-    return try task.evaluate(try TaskBatch(dataset, predictions: view, phase: .training), gradient: gradient)
+    let batch = try TaskBatch(dataset, phase: .training)
+    try batch.predict(predictor, theta)
+    return try task.evaluate(batch, gradient: gradient)
   }
 
   func hypergradient(_ options: SolverOptions, into out: UnsafeMutablePointer<Double>) throws {

@@ -47,6 +47,8 @@ func normalConjugateGradients(_ system: LinearSystem, limit: Int, normalRidge: D
   let (s, p, ap) = (system.vector(0), system.vector(1), system.vector(2))
   func computeNormalResidual() throws -> Double {
     try system.apply(r, into: s)
+    // What is rounding is known when the size of A is.
+    if system.operatorNorm > 0 { system.noteCurvature(r, s) }
     if normalRidge > 0 { Double.axpy(count, -normalRidge, v, s) }
     return Double.dot(count, s, s)
   }
@@ -64,11 +66,11 @@ func normalConjugateGradients(_ system: LinearSystem, limit: Int, normalRidge: D
       try system.apply(p, into: ap)
       let (pp, apap) = (Double.dot(count, p, p), Double.dot(count, ap, ap))
       system.operatorNorm = max(system.operatorNorm, (apap / pp).squareRoot())
+      system.noteCurvature(p, ap)
       // A least-squares solution: what is left of A r is rounding, and following it would only lead v away.
       if ss.squareRoot() <= 1e-14 * system.operatorNorm * norm(count, r) { return }
       let curvature = apap + normalRidge * pp
       if !(curvature > 0) { return }
-      system.noteCurvature(p, ap)
       let alpha = ss / curvature
       Double.axpy(count, alpha, p, v)
       Double.axpy(count, -alpha, ap, r)

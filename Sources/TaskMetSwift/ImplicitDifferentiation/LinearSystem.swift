@@ -86,9 +86,11 @@ final class LinearSystem {
     return relativeResidual
   }
 
-  /// Notes p'Ap < 0.
+  /// Notes p'Ap < 0, where that is more than rounding.
   func noteCurvature(_ p: UnsafePointer<Double>, _ ap: UnsafePointer<Double>) {
-    if Double.dot(count, p, ap) < -1e-14 * norm(count, p) * norm(count, ap) { negativeCurvature = true }
+    let length = norm(count, p)
+    let rounding = length * max(1e-14 * norm(count, ap), 1e-12 * operatorNorm * length)
+    if Double.dot(count, p, ap) < -rounding { negativeCurvature = true }
   }
 
   var relativeResidual: Double { norm(count, residual) / gradientNorm }

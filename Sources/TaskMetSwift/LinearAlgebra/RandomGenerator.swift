@@ -44,26 +44,30 @@ struct RandomGenerator: RandomNumberGenerator {
   /// Uniform in [0, 1), 53 bits.
   mutating func uniform() -> Double { Double(next() >> 11) * 0x1p-53 }
 
-  /// `wanted` different numbers below `count`, any set as likely as any other (all of them where `wanted` is no less), by
-  /// Floyd's method.
-  mutating func sample(_ wanted: Int, of count: Int) -> [Int] {
-    if wanted >= count { return Array(0..<count) }
-    var chosen = Set<Int>(minimumCapacity: wanted)
-    var result: [Int] = []
-    result.reserveCapacity(wanted)
-    for top in (count - wanted)..<count {
+  /// `wanted` different numbers below `count`, any set as likely as any other, by Floyd's method; nil for all of them, in
+  /// order, where `wanted` is no less.
+  mutating func sample(_ wanted: Int, of count: Int) throws -> Buffer<Int>? {
+    if wanted >= count { return nil }
+    let chosen = try IntegerSet(capacity: wanted)
+    let result = try Buffer<Int>(count: wanted)
+    for index in 0..<wanted {
+      let top = count - wanted + index
       let candidate = Int(next() % UInt64(top + 1))
       let pick = chosen.contains(candidate) ? top : candidate
       chosen.insert(pick)
-      result.append(pick)
+      result[index] = pick
     }
     return result
   }
 
   /// 0 ..< count in random order (Fisher and Yates).
-  mutating func permutation(of count: Int) -> [Int] {
-    var order = Array(0..<count)
-    for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, Int(next() % UInt64(last + 1))) }
+  mutating func permutation(of count: Int) throws -> Buffer<Int> {
+    let order = try Buffer<Int>(count: count)
+    for k in 0..<count { order[k] = k }
+    for last in stride(from: count - 1, to: 0, by: -1) {
+      let other = Int(next() % UInt64(last + 1))
+      (order[last], order[other]) = (order[other], order[last])
+    }
     return order
   }
 
@@ -78,4 +82,28 @@ struct RandomGenerator: RandomNumberGenerator {
     spareNormal = radius * Glibc.sin(angle)
     return radius * Glibc.cos(angle)
   }
+}
+
+/// Integers >= 0, at most as many as it was made for: a hash table with linear probing.
+private struct IntegerSet {
+  /// -1 where nothing is.
+  private let slots: Buffer<Int>
+  private let mask: Int
+
+  init(capacity: Int) throws {
+    var size = 16
+    while size < 2 * capacity { size *= 2 }
+    slots = try Buffer(repeating: -1, count: size)
+    mask = size - 1
+  }
+
+  /// Where the value is, or would be.
+  private func slot(of value: Int) -> Int {
+    var slot = Int(truncatingIfNeeded: (UInt64(value) &* 0x9E37_79B9_7F4A_7C15) >> 20) & mask
+    while slots[slot] >= 0, slots[slot] != value { slot = (slot + 1) & mask }
+    return slot
+  }
+
+  func contains(_ value: Int) -> Bool { slots[slot(of: value)] == value }
+  func insert(_ value: Int) { slots[slot(of: value)] = value }
 }

@@ -54,7 +54,7 @@ struct RowReduction {
     }
     if let out {
       out.update(from: memory, count: width)
-      for lane in 1..<max(laneCount, 1) { Double.axpy(width, 1, memory + lane * width, out) }
+      for lane in 1..<laneCount { Double.axpy(width, 1, memory + lane * width, out) }
     }
     return (0..<laneCount).reduce(0) { $0 + scalars[$1] }
   }

@@ -40,7 +40,7 @@ struct SymmetricSystem {
     func restore() {
       for column in 0..<order {
         matrix[column * (order + 1)] = diagonal[column]
-        for row in (column + 1)..<max(order, column + 1) {
+        for row in (column + 1)..<order {
           matrix[row + column * order] = matrix[column + row * order]
         }
       }

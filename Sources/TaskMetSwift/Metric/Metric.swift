@@ -180,6 +180,12 @@ extension Metric {
     version += 1
   }
 
+  /// Whether the caller has chosen these two, for a metric from a file.
+  func restoreChoices(floorWasSet: Bool, normalizationWasSet: Bool) {
+    self.floorWasSet = floorWasSet
+    self.normalizationWasSet = normalizationWasSet
+  }
+
   /// Sets the floor and moves s so that eps stays as it is (or, with a floor above it, comes close to the floor).
   func setFloorKeepingEpsilon(_ value: Double) {
     let rest = max(epsilon - value, 0.1 * epsilon, .leastNormalMagnitude)
@@ -195,9 +201,10 @@ extension Metric {
 
   func setNormalization(_ value: MetricNormalization) throws {
     if value == .frobenius || value == .trace, outputs == 1 || structure == .scalar {
+      let advice = network == nil ? "none, or batch_trace with a conditional metric" : "batch_trace"
       throw TaskMetError.unsupported(
         "normalization \(value.name) fixes each row's scale and leaves a metric of structure \(structure.name) with "
-          + "\(outputs) outputs no freedom; use batch_trace")
+          + "\(outputs) outputs no freedom; use \(advice)")
     }
     normalization = value
     normalizationWasSet = true

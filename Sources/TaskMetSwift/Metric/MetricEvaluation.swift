@@ -3,7 +3,7 @@
 import Glibc
 
 /// Rows of one pass through the metric's network: its activations stay in the cache.
-private let blockRows = 128
+let blockRows = 128
 
 /// The memory that one thread needs to evaluate a metric and to pull back through it.
 final class MetricEvaluation {
@@ -69,10 +69,12 @@ final class MetricEvaluation {
     return factors
   }
 
-  /// Calls `body` with the first row, the number of rows and the factors of each block.
-  func forEachBlock(rows: Int, _ x: MatrixView?, _ body: (Int, Int, MetricFactors) throws -> Void) rethrows {
-    for start in stride(from: 0, to: rows, by: blockRows) {
-      let count = min(blockRows, rows - start)
+  /// Calls `body` with the first row, the number of rows (at most `limit`) and the factors of each block.
+  func forEachBlock(
+    rows: Int, _ x: MatrixView?, limit: Int = blockRows, _ body: (Int, Int, MetricFactors) throws -> Void
+  ) rethrows {
+    for start in stride(from: 0, to: rows, by: limit) {
+      let count = min(limit, rows - start)
       try body(start, count, evaluateBlock(rows: count, x?.rows(start..<(start + count))))
     }
   }
@@ -102,10 +104,14 @@ final class MetricEvaluation {
   func sumOfInnerProducts(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent) -> Double {
     var sum = 0.0
     forEachBlock(rows: rows, x) { start, count, factors in
-      let cotangent = cotangent.advanced(by: start, outputs: metric.outputs)
-      for row in 0..<count { sum += factors.innerProduct(row, cotangent, scratch: rowScratch.base) }
+      addInnerProducts(count, factors, cotangent.advanced(by: start, outputs: metric.outputs), to: &sum)
     }
     return sum
+  }
+
+  /// The same for a block whose factors are known.
+  func addInnerProducts(_ rows: Int, _ factors: MetricFactors, _ cotangent: MetricCotangent, to sum: inout Double) {
+    for row in 0..<rows { sum += factors.innerProduct(row, cotangent, scratch: rowScratch.base) }
   }
 
   /// gradient (of phi) += sum_i <C_i, dLambda_i/dphi>. `traceWeight` is what batch_trace adds to each C_i as a multiple of I
@@ -120,10 +126,19 @@ final class MetricEvaluation {
       return try pullback(
         rows: 1, x, .dense(total.base), traceWeight: traceWeight * Double(rows), gradient: gradient)
     }
+    pullback(rows: rows, x, traceWeight: traceWeight, gradient: gradient) { start, _, _ in
+      cotangent.advanced(by: start, outputs: metric.outputs)
+    }
+  }
+
+  /// The same with each block's cotangents when it comes to the block, from its first row, its number of rows and its factors.
+  func pullback(
+    rows: Int, _ x: MatrixView?, limit: Int = blockRows, traceWeight: Double, gradient: UnsafeMutablePointer<Double>,
+    _ cotangent: (Int, Int, MetricFactors) -> MetricCotangent
+  ) {
     var traces = 0.0
-    forEachBlock(rows: rows, x) { start, count, factors in
-      traces += pullbackBlock(
-        count, factors, cotangent.advanced(by: start, outputs: metric.outputs), traceWeight, gradient)
+    forEachBlock(rows: rows, x, limit: limit) { start, count, factors in
+      traces += pullbackBlock(count, factors, cotangent(start, count, factors), traceWeight, gradient)
     }
     gradient[metric.parameterCount - 1] += Glibc.exp(metric.parameters[metric.parameterCount - 1]) * traces
   }

@@ -18,11 +18,19 @@ enum MetricCotangent {
 }
 
 extension MetricCotangent {
-  /// sum_i <C_i, A_i> where that follows from the cotangent alone: Lambda_i e_i tells what A_i does. `scale` is kappa.
-  func sumOfInnerProducts(rows: Int, outputs n: Int, scale: Double) -> Double? {
+  /// <C, A> of a row where that follows from the cotangent alone: Lambda e tells what A does. `scale` is kappa.
+  func innerProduct(_ row: Int, outputs n: Int, scale: Double) -> Double? {
     guard case .rankTwo(let alpha, let u, _, let lambdaE) = self else { return nil }
+    return 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale
+  }
+
+  /// The sum of that over rows of one kappa.
+  func sumOfInnerProducts(rows: Int, outputs n: Int, scale: Double) -> Double? {
     var sum = 0.0
-    for row in 0..<rows { sum += 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale }
+    for row in 0..<rows {
+      guard let product = innerProduct(row, outputs: n, scale: scale) else { return nil }
+      sum += product
+    }
     return sum
   }
 }
@@ -211,26 +219,23 @@ extension MetricFactors {
   /// <C, A> of a row. `scratch` holds `rank` elements.
   func innerProduct(_ row: Int, _ cotangent: MetricCotangent, scratch: UnsafeMutablePointer<Double>) -> Double {
     let (l, n) = (factor(row), outputs)
-    switch cotangent {
-    case .rankTwo(let alpha, let u, _, let lambdaE):
-      return 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale(row)
-    case .dense(let c):
-      let c = c + row * n * n
-      var sum = 0.0
-      for j in 0..<n {
-        sum += epsilon * c[j * n + j]
-        switch structure {
-        case .scalar: sum += c[j * n + j] * l[0] * l[0]
-        case .diagonal: sum += c[j * n + j] * l[j] * l[j]
-        case .lowrank, .full:
-          // Row j of C L, times row j of L.
-          scratch.update(repeating: 0, count: rank)
-          for k in 0..<n { shortAxpy(rank, c[j * n + k], l + k * rank, scratch) }
-          sum += shortDot(rank, scratch, l + j * rank)
-        }
-      }
-      return sum
+    guard case .dense(let c) = cotangent.advanced(by: row, outputs: n) else {
+      return cotangent.innerProduct(row, outputs: n, scale: scale(row)) ?? .nan
     }
+    var sum = 0.0
+    for j in 0..<n {
+      sum += epsilon * c[j * n + j]
+      switch structure {
+      case .scalar: sum += c[j * n + j] * l[0] * l[0]
+      case .diagonal: sum += c[j * n + j] * l[j] * l[j]
+      case .lowrank, .full:
+        // Row j of C L, times row j of L.
+        scratch.update(repeating: 0, count: rank)
+        for k in 0..<n { shortAxpy(rank, c[j * n + k], l + k * rank, scratch) }
+        sum += shortDot(rank, scratch, l + j * rank)
+      }
+    }
+    return sum
   }
 
   /// entryGradient += 2 C' L for L's entries, C' = weights applied to the row's C; returns tr C', which eps gets.

@@ -22,23 +22,61 @@ extension Metric {
   func regularizer(
     rows: Int, _ x: MatrixView?, l1 b1: Double, identity b2: Double, gradient: UnsafeMutablePointer<Double>?
   ) throws -> Double {
-    let n = outputs
-    let lambda = try Buffer<Double>(count: try checkedProduct(rows, n, n))
-    try evaluate(rows: rows, x, into: lambda.base)
+    // Every row of a constant metric says the same.
+    let (count, x) = network == nil ? (1, nil) : (rows, x)
+    let square = try checkedProduct(outputs, outputs)
+    let limit = max(1, min(blockRows, count, regularizerElements / square))
+    let lambda = try Buffer<Double>(count: try checkedProduct(limit, square))
+    let evaluation = try MetricEvaluation(self)
+    let penalty = LambdaPenalty(b1: b1, b2: b2, share: 1 / Double(count))
+    // m of batch_trace is a function of phi on all rows, so its part of the gradient takes a pass of its own.
+    let followsNormalization =
+      gradient != nil && differentiatesNormalization(rows: rows, x ?? MatrixView(parameters, rows: rows, columns: 0))
+    var (value, inner) = (0.0, 0.0)
+    evaluation.forEachBlock(rows: count, x, limit: limit) { _, rows, factors in
+      value += penalty.differentiate(rows, factors, into: lambda.base)
+      if followsNormalization { evaluation.addInnerProducts(rows, factors, .dense(lambda.base), to: &inner) }
+    }
+    guard let gradient else { return value }
+    gradient.update(repeating: 0, count: parameterCount)
+    let traceWeight = followsNormalization ? self.traceWeight(rows: count, sumOfInnerProducts: inner) : 0
+    evaluation.pullback(rows: count, x, limit: limit, traceWeight: traceWeight, gradient: gradient) {
+      _, rows, factors in
+      _ = penalty.differentiate(rows, factors, into: lambda.base)
+      return .dense(lambda.base)
+    }
+    return value
+  }
+
+  /// What the derivative of m = mean tr(A_i)/n adds to each C_i, as a multiple of I, given sum_i <C_i, A_i>.
+  func traceWeight(rows: Int, sumOfInnerProducts sum: Double) -> Double {
+    -sum / (Double(rows) * Double(outputs) * normalizationScale * normalizationScale)
+  }
+}
+
+/// Elements of a block of Lambdas, at most, but for one row's.
+private let regularizerElements = 1 << 22
+
+/// share (b1 sum_jk |Lambda_jk| + b2 |Lambda - I|^2), summed over rows.
+private struct LambdaPenalty {
+  let b1: Double
+  let b2: Double
+  let share: Double
+
+  /// The value for a block of rows; its derivatives in their Lambdas go to `out`, rows x n x n.
+  func differentiate(_ rows: Int, _ factors: MetricFactors, into out: UnsafeMutablePointer<Double>) -> Double {
+    let n = factors.outputs
     var value = 0.0
     for row in 0..<rows {
-      for j in 0..<n {
-        for k in 0..<n {
-          let index = (row * n + j) * n + k
-          let entry = lambda[index]
-          let excess = entry - (j == k ? 1 : 0)
-          value += b1 * abs(entry) + b2 * excess * excess
-          // From here on the cotangent in place of Lambda.
-          lambda[index] = (b1 * (entry > 0 ? 1 : entry < 0 ? -1 : 0) + 2 * b2 * excess) / Double(rows)
-        }
+      let lambda = out + row * n * n
+      factors.form(row, lambda)
+      for index in 0..<(n * n) {
+        let entry = lambda[index]
+        let excess = entry - (index % (n + 1) == 0 ? 1 : 0)
+        value += b1 * abs(entry) + b2 * excess * excess
+        lambda[index] = share * (b1 * (entry > 0 ? 1 : entry < 0 ? -1 : 0) + 2 * b2 * excess)
       }
     }
-    if let gradient { try pullback(rows: rows, x, .dense(lambda.base), into: gradient) }
-    return value / Double(rows)
+    return share * value
   }
 }

@@ -39,8 +39,7 @@ final class MetricWorkers {
         return part.sumOfInnerProducts(rows: rows.count, outputs: metric.outputs, scale: 1 / metric.normalizationScale)
           ?? lanes[lane].sumOfInnerProducts(rows: rows.count, x.rows(rows), part)
       }
-      let m = metric.normalizationScale
-      traceWeight = -sum / (Double(plan.rows) * Double(metric.outputs) * m * m)
+      traceWeight = metric.traceWeight(rows: plan.rows, sumOfInnerProducts: sum)
     }
     try plan.sum(into: out, count: metric.parameterCount, partials: &partials) { lane, partial in
       let rows = plan.rows(ofLane: lane)

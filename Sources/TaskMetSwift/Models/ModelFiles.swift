@@ -33,6 +33,9 @@ extension SafeTensors {
 
   fileprivate func flag(_ key: String) throws -> Bool { try integer(key, 0...1) == 1 }
 
+  /// A flag that older files do not have.
+  fileprivate func flag(_ key: String, default standard: Bool) throws -> Bool { has(key) ? try flag(key) : standard }
+
   fileprivate func size(_ key: String) throws -> Int { try integer(key, 1...Int(Int32.max)) }
 
   func value<T>(_ key: String, _ make: (String) -> T?) throws -> T {
@@ -59,7 +62,7 @@ extension SafeTensors {
     try value("hidden") { text in
       let parts = text.split(separator: ",", omittingEmptySubsequences: false)
       let widths = text.isEmpty ? [] : parts.map { Int($0) ?? 0 }
-      return widths.allSatisfy { $0 >= 1 && $0 <= Int(Int32.max) } && widths.count < 1000 ? widths : nil
+      return widths.allSatisfy { $0 >= 1 && $0 <= Int(Int32.max) } && widths.count <= 1000 ? widths : nil
     }
   }
 
@@ -83,16 +86,16 @@ extension SafeTensors {
 
   // MARK: Standardisation
 
-  fileprivate mutating func add(_ name: String, _ standardization: Standardization?) throws {
+  fileprivate mutating func add(_ name: String, _ standardization: Standardization?) {
     guard let standardization else { return }
-    try add(name + ".mean", shape: [standardization.columns], standardization.mean.base)
-    try add(name + ".scale", shape: [standardization.columns], standardization.scale.base)
+    add(name + ".mean", standardization.mean)
+    add(name + ".scale", standardization.scale)
   }
 
   fileprivate func standardization(_ name: String, columns: Int) throws -> Standardization? {
     guard contains(name + ".mean") else { return nil }
     let scale = try tensor(name + ".scale", shape: [columns])
-    guard scale.array.allSatisfy({ $0 > 0 }) else {
+    guard (0..<columns).allSatisfy({ scale[$0] > 0 }) else {
       throw TaskMetError.format("the tensor \(name).scale holds a number that is not positive")
     }
     return Standardization(mean: try tensor(name + ".mean", shape: [columns]), scale: scale)
@@ -108,8 +111,8 @@ extension NetworkPredictor {
     file.add("outputs", String(outputs))
     file.add("penalize_bias", penalizesBias ? "1" : "0")
     try file.add(network, parameters)
-    try file.add("input_standardization", inputStandardization)
-    try file.add("target_standardization", targetStandardization)
+    file.add("input_standardization", inputStandardization)
+    file.add("target_standardization", targetStandardization)
     try file.write(to: path)
   }
 
@@ -161,6 +164,8 @@ extension Metric {
     file.add("rank", String(rank))
     file.add("normalization", normalization.name)
     file.add("normalization_source", normalizationSourceText)
+    file.add("normalization_was_set", normalizationWasSet ? "1" : "0")
+    file.add("floor_was_set", floorWasSet ? "1" : "0")
     if let network {
       try file.add(network, parameters)
     } else {
@@ -169,7 +174,7 @@ extension Metric {
     try file.add("s", shape: [1], parameters + (parameterCount - 1))
     try withUnsafePointer(to: floor) { try file.add("floor", shape: [1], $0) }
     try withUnsafePointer(to: normalizationScale) { try file.add("normalization_scale", shape: [1], $0) }
-    try file.add("input_standardization", standardization)
+    file.add("input_standardization", standardization)
     try file.write(to: path)
   }
 
@@ -235,6 +240,10 @@ extension Metric {
       throw TaskMetError.format(error.message)
     }
     if network != nil { setStandardization(try file.standardization("input_standardization", columns: inputs)) }
+    // A file that does not say counts as its owner's choice.
+    restoreChoices(
+      floorWasSet: try file.flag("floor_was_set", default: true),
+      normalizationWasSet: try file.flag("normalization_was_set", default: true))
     restoreNormalization(scale: scale, sourceText: try file.string("normalization_source"))
   }
 }

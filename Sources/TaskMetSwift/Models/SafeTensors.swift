@@ -20,6 +20,11 @@ struct SafeTensors {
     tensors.append(Tensor(name: name, shape: shape, values: try Buffer(copying: values, count: count)))
   }
 
+  /// A vector, which must stay as it is until the file is written.
+  mutating func add(_ name: String, _ values: Buffer<Double>) {
+    tensors.append(Tensor(name: name, shape: [values.count], values: values))
+  }
+
   mutating func add(_ key: String, _ value: String) { metadata.append((key, value)) }
 
   /// The tensor of that name and shape, all of it finite unless said otherwise.
@@ -45,6 +50,9 @@ struct SafeTensors {
   }
 
   func contains(_ name: String) -> Bool { tensors.contains { $0.name == name } }
+
+  /// Whether the metadata have the key.
+  func has(_ key: String) -> Bool { metadata.contains { $0.key == key } }
 
   func string(_ key: String) throws -> String {
     guard let value = metadata.first(where: { $0.key == key })?.value else {
@@ -94,12 +102,18 @@ extension SafeTensors {
     }
   }
 
+  /// No header of a model needs more; what is made of it is not counted against the memory there is.
+  private static let longestHeader: UInt64 = 16 << 20
+
   init(reading path: String) throws {
     let file = try readFile(path)
     guard file.count >= 8 else { throw TaskMetError.format("too short for a safetensors file") }
     let length = UnsafeRawPointer(file.base).loadUnaligned(as: UInt64.self).littleEndian
     guard length <= UInt64(file.count - 8) else {
       throw TaskMetError.format("the header's length \(length) is beyond the end of the file")
+    }
+    guard length <= Self.longestHeader else {
+      throw TaskMetError.format("the header's length \(length) is more than \(Self.longestHeader)")
     }
     let header = try JSONValue(parsing: UnsafeBufferPointer(start: file.base + 8, count: Int(length)))
     guard case .object(let members) = header else { throw TaskMetError.format("the header is not a JSON object") }

@@ -85,7 +85,7 @@ final class NetworkState<Scalar: BLASScalar> {
       guard needed else { return nil }
       let offset = size
       // Each array starts on a cache line of its own.
-      size = try checkedProduct(width, capacity) + size + 15 & ~15
+      size = (try checkedProduct(width, capacity) + size + 15) & ~15
       return offset
     }
     var offsets: [(Int?, Int?, Int?, Int?)] = []
@@ -124,7 +124,7 @@ final class NetworkScratch<Scalar: BLASScalar> {
     var size = 0
     func place(_ width: Int) throws -> Int {
       let offset = size
-      size = try checkedProduct(width, capacity) + size + 15 & ~15
+      size = (try checkedProduct(width, capacity) + size + 15) & ~15
       return offset
     }
     let tangents = try network.layers.map { try place($0.outputs) }

@@ -19,6 +19,9 @@ struct LBFGS {
   let maximumIterations: Int
   let gradientTolerance: Double
 
+  /// After so many accepted steps that lower nothing, the rest is rounding.
+  private static let idleSteps = 20
+
   /// Moves x to a minimiser, as far as it gets.
   func minimize(_ x: UnsafeMutablePointer<Double>, _ objective: @escaping Objective) throws -> MinimizationReport {
     var report = MinimizationReport()
@@ -26,12 +29,16 @@ struct LBFGS {
     let gradient = try Buffer<Double>(count: count)
     let direction = try Buffer<Double>(count: count)
     var point = try Point(count: count)
+    // Steps in a row that have lowered neither the value nor the smallest gradient so far.
+    var (idle, lowest) = (0, Double.infinity)
     report.value = try objective(x, gradient.base)
     report.evaluations = 1
     while true {
       report.gradientNorm = norm(count, gradient.base)
       report.converged = report.gradientNorm <= gradientTolerance
       if report.converged || report.iterations >= maximumIterations { return report }
+      if report.gradientNorm < lowest { (lowest, idle) = (report.gradientNorm, 0) }
+      if idle >= Self.idleSteps { return report }
       direction.base.update(from: gradient.base, count: count)
       applyInverseHessian(pairs, direction.base)
       Double.scale(count, -1, direction.base)
@@ -42,7 +49,7 @@ struct LBFGS {
         Double.scale(count, -1, direction.base)
         slope = -report.gradientNorm * report.gradientNorm
       }
-      let first = pairs.isEmpty ? min(1, 1 / report.gradientNorm) : 1
+      let first = pairs.isEmpty ? firstStep(report) : 1
       var search = LineSearch(
         count: count, origin: x, direction: direction.base, value: report.value, slope: slope, objective: objective)
       let found = try search.run(first: first, into: &point)
@@ -57,9 +64,16 @@ struct LBFGS {
       if pair.isUsable { pairs = Array((pairs + [pair]).suffix(memory)) }
       x.update(from: point.x.base, count: count)
       gradient.base.update(from: point.gradient.base, count: count)
+      idle = point.value < report.value ? 0 : idle + 1
       report.value = point.value
       report.iterations += 1
     }
+  }
+
+  /// Along the gradient: no longer than 1, but where the value is so large that such a step would be lost in its rounding.
+  private func firstStep(_ report: MinimizationReport) -> Double {
+    let norm = report.gradientNorm
+    return norm > 1 ? max(1 / norm, 1e-8 * abs(report.value) / norm / norm) : 1
   }
 
   /// s = x' - x and y = g' - g.
@@ -152,8 +166,11 @@ private struct LineSearch {
   /// Near a minimiser f differs by rounding alone; a step that lowers the slope and does not raise f beyond that is good.
   private func decreases(_ trial: Trial) -> Bool {
     trial.value <= value + Self.sufficientDecrease * trial.step * slope
-      || (trial.value <= value + 1e-14 * abs(value) && abs(trial.slope) <= Self.curvature * abs(slope))
+      || (trial.value <= value + rounding && abs(trial.slope) <= Self.curvature * abs(slope))
   }
+
+  /// Values this close to each other are the same.
+  private var rounding: Double { 1e-14 * abs(value) }
 
   private func isFlat(_ trial: Trial) -> Bool { abs(trial.slope) <= -Self.curvature * slope }
 
@@ -168,7 +185,7 @@ private struct LineSearch {
         if step - previous.step < 1e-12 * step { return false }
         continue
       }
-      if !decreases(trial) || (evaluations > 1 && trial.value >= previous.value && previous.step > 0) {
+      if !decreases(trial) || (trial.value > previous.value + rounding && previous.step > 0) {
         return try zoom(previous, trial, &point)
       }
       if isFlat(trial) { return true }
@@ -176,7 +193,10 @@ private struct LineSearch {
       previous = trial
       step *= 2
     }
-    return false
+    // Still descending: from there the next search starts with steps of a better length.
+    guard previous.step > 0 else { return false }
+    _ = try evaluate(previous.step, &point)
+    return true
   }
 
   /// The interval between low and high holds acceptable steps; low has the lower value.

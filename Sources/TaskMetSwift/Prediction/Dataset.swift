@@ -57,14 +57,15 @@ final class Dataset: SharedObject {
 
   /// Some rows of another dataset of the same shape, weights included, in place of what was here; each is an instance of its
   /// own.
-  func gather(_ rows: [Int], of source: Dataset) throws {
+  func gather(_ rows: Buffer<Int>, of source: Dataset) throws {
     let (xRoom, yRoom) = try reserve(rows: rows.count)
     let newWeights =
       try source.weights.map { _ in
         if let weights, weights.count == rows.count { return weights }
         return try Buffer<Double>(count: rows.count)
       }
-    for (index, row) in rows.enumerated() {
+    for index in 0..<rows.count {
+      let row = rows[index]
       (xRoom.base + index * features).update(from: source.x.row(row), count: features)
       (yRoom.base + index * targets).update(from: source.y.row(row), count: targets)
       if let newWeights, let old = source.weights { newWeights[index] = old[row] }
@@ -76,7 +77,7 @@ final class Dataset: SharedObject {
   }
 
   /// A dataset of some rows of another.
-  init(_ rows: [Int], of source: Dataset) throws {
+  init(_ rows: Buffer<Int>, of source: Dataset) throws {
     features = source.features
     targets = source.targets
     borrowed = nil
@@ -87,7 +88,21 @@ final class Dataset: SharedObject {
   }
 
   /// The rows of some instances, in order.
-  func rows(ofInstances instances: [Int]) -> [Int] { instances.flatMap { Array(rowRange(ofInstance: $0)) } }
+  func rows(ofInstances instances: Buffer<Int>) throws -> Buffer<Int> {
+    let rows = try Buffer<Int>(count: rowCount(ofInstances: instances))
+    var next = 0
+    for k in 0..<instances.count {
+      for row in rowRange(ofInstance: instances[k]) {
+        rows[next] = row
+        next += 1
+      }
+    }
+    return rows
+  }
+
+  func rowCount(ofInstances instances: Buffer<Int>) -> Int {
+    (0..<instances.count).reduce(0) { $0 + rowRange(ofInstance: instances[$1]).count }
+  }
 
   /// With a copy of the data.
   init(copying x: MatrixView, _ y: MatrixView) throws {

@@ -10,8 +10,8 @@ final class DenseHessian {
   static let maximumOrder = 20_000
 
   private let systems: [SymmetricSystem]
-  /// Where each system's unknowns are in theta; nil for one system in theta's own order.
-  private let positions: [[Int]]?
+  /// Where each system's unknowns are in theta; empty for one system in theta's own order.
+  private let positions: [[Int]]
 
   var isIndefinite: Bool { systems.contains { $0.isIndefinite } }
 
@@ -22,12 +22,12 @@ final class DenseHessian {
       let separate = structure == .scalar || structure == .diagonal
       let order = separate ? linear.width : loss.parameterCount
       try Self.checkOrder(order)
-      positions = (separate ? 0..<linear.outputs : 0..<0).map(linear.positions(ofOutput:))
+      positions = separate ? (0..<linear.outputs).map(linear.positions(ofOutput:)) : []
       systems =
         separate ? try linear.separateSystems(ridge: ridge) : [try linear.coupledSystem(ridge: ridge)]
     } else {
       try Self.checkOrder(loss.parameterCount)
-      positions = nil
+      positions = []
       systems = [try Self.columnByColumn(loss, ridge: ridge)]
     }
   }
@@ -62,7 +62,7 @@ final class DenseHessian {
 
   /// v = (H + ridge I)^-1 g (least-norm where singular).
   func solve(_ g: UnsafePointer<Double>, into v: UnsafeMutablePointer<Double>) throws {
-    guard let positions, !positions.isEmpty else {
+    if positions.isEmpty {
       v.update(from: g, count: systems[0].order)
       return try systems[0].solve(v)
     }

@@ -8,8 +8,6 @@ class Predictor: SharedObject {
   let outputs: Int
   let parameterCount: Int
   fileprivate let parameterBuffer: Buffer<Double>
-  /// Grows with each change of a setting that changes what a tile computes for the same theta.
-  fileprivate(set) var settingsVersion = 0
   /// (rho/2)|theta|^2 includes the biases.
   fileprivate(set) var penalizesBias = true
 
@@ -118,7 +116,6 @@ final class NetworkPredictor: Predictor {
   func setStandardization(inputs: Standardization?, targets: Standardization?) {
     inputStandardization = inputs
     targetStandardization = targets
-    settingsVersion += 1
   }
 
   override var isLinear: Bool { network.isLinear }

@@ -42,13 +42,11 @@ final class LossMemory {
   /// One for each tile where they fit, else one for each lane. Made when first needed.
   private var linearized: [(any PredictorTile)?]
   let keepsLinearization: Bool
-  private let settingsVersion: Int
   fileprivate let cache: FactorCache?
 
   init(_ predictor: Predictor, _ metric: Metric, rows: Int, _ workspace: Workspace) throws {
     self.predictor = predictor
     self.metric = metric
-    settingsVersion = predictor.settingsVersion
     let plan = RowReduction(
       rows: rows, tileRows: predictor.tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
       threads: workspace.threads)
@@ -73,7 +71,6 @@ final class LossMemory {
 
   func fits(_ predictor: Predictor, _ metric: Metric, rows: Int) -> Bool {
     self.predictor === predictor && self.metric === metric && plan.rows == rows
-      && settingsVersion == predictor.settingsVersion
   }
 
   func linearizedTile(lane: Int, tile: Int) -> any PredictorTile { linearized[keepsLinearization ? tile : lane]! }
@@ -114,7 +111,7 @@ final class LossMemory {
 /// Rows whose factors another memory holds already.
 struct GatheredFactors {
   let table: LossMemory
-  let rows: [Int]
+  let rows: Buffer<Int>
 }
 
 /// The factors of all rows.
@@ -156,11 +153,11 @@ private final class FactorCache {
 extension FactorCache {
   /// Copies the factors of some rows of another cache.
   fileprivate func gather(
-    _ metric: Metric, _ dataset: Dataset, from table: FactorCache, rows: [Int], _ workers: MetricWorkers
+    _ metric: Metric, _ dataset: Dataset, from table: FactorCache, rows: Buffer<Int>, _ workers: MetricWorkers
   ) {
     let width = metric.entryCount
-    for (index, row) in rows.enumerated() {
-      (entries.base + index * width).update(from: table.entries.base + row * width, count: width)
+    for index in 0..<rows.count {
+      (entries.base + index * width).update(from: table.entries.base + rows[index] * width, count: width)
     }
     factors = workers.lanes[0].normalized(
       rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)

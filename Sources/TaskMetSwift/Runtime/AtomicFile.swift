@@ -8,7 +8,8 @@ private func ioError(_ action: String, _ path: String) -> TaskMetError {
 }
 
 func readFile(_ path: String) throws -> Buffer<UInt8> {
-  let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+  // O_NONBLOCK: a FIFO is to be refused below, not waited for.
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
   if descriptor < 0 { throw ioError("open", path) }
   defer { close(descriptor) }
   var information = stat()
@@ -28,11 +29,19 @@ func readFile(_ path: String) throws -> Buffer<UInt8> {
 
 private let temporaryFiles = Atomic<Int>(0)
 
+/// A new file beside `path`, under a name that nothing has: one may be left of a process that was killed.
+private func createTemporary(beside path: String) throws -> (path: String, descriptor: Int32) {
+  while true {
+    let temporary = "\(path).\(getpid()).\(temporaryFiles.add(1, ordering: .relaxed).newValue).tmp"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+    if descriptor >= 0 { return (temporary, descriptor) }
+    if errno != EEXIST { throw ioError("create", temporary) }
+  }
+}
+
 /// Writes the parts, one after the other, to a file beside `path`, and renames that to `path`.
 func replaceFile(_ path: String, with parts: [UnsafeRawBufferPointer]) throws {
-  let temporary = "\(path).\(getpid()).\(temporaryFiles.add(1, ordering: .relaxed).newValue).tmp"
-  let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-  if descriptor < 0 { throw ioError("create", temporary) }
+  let (temporary, descriptor) = try createTemporary(beside: path)
   var closed = false
   do {
     for part in parts { try writeAll(descriptor, part, temporary) }

@@ -5,12 +5,15 @@ import CTaskMet
 /// The caller's pointer, given back once.
 final class CallbackUser {
   let pointer: UnsafeMutableRawPointer?
-  private let free: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+  private var free: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
 
   init(_ pointer: UnsafeMutableRawPointer?, free: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?) {
     self.pointer = pointer
     self.free = free
   }
+
+  /// Leaves the pointer with the caller: the call that would have taken it has failed.
+  func giveUp() { free = nil }
 
   deinit { free?(pointer) }
 }

@@ -19,7 +19,7 @@ struct TaskBatch {
   let context: InstanceContext?
 
   /// Instances of a dataset (nil: all of them), which may be there several times; the predictions are left to be filled.
-  init(_ dataset: Dataset, instances chosen: [Int]? = nil, phase: Phase) throws {
+  init(_ dataset: Dataset, instances chosen: Buffer<Int>? = nil, phase: Phase) throws {
     let count = chosen?.count ?? dataset.instanceCount
     instances = try Buffer(count: count)
     offsets = try Buffer(count: count + 1)
@@ -101,12 +101,9 @@ struct TaskBatch {
   /// rows x features.
   var x: MatrixView { MatrixView(inputs.base, rows: rows, columns: features) }
 
-  /// Fills the predictions.
+  /// Fills the predictions; no task has to judge one that is not finite.
   func predict(_ predictor: Predictor, _ theta: UnsafePointer<Double>) throws {
     try predictor.predict(theta, x, into: predictions.base, stride: outputs)
-  }
-
-  func requireFinitePredictions() throws {
     if let index = firstNonFinite(rows * outputs, predictions.base) {
       throw TaskMetError.numerical("a prediction is \(predictions[index])")
     }

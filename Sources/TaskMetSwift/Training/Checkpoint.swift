@@ -20,7 +20,7 @@ extension Trainer {
     file.add("task_count", String(objective.tasks.count))
     for option in trainerOptions { file.add("option.\(option.name)", options.text(option)) }
     file.add("random", state.random.words.map(String.init).joined(separator: ","))
-    for (name, path) in Self.counts { file.add(name, String(state[keyPath: path])) }
+    for (name, path) in Self.counts + Self.newerCounts { file.add(name, String(state[keyPath: path])) }
     file.add("warnings", state.warnings.joined(separator: "\n"))
     let numbers = Self.numbers.map { state[keyPath: $0] }
     try file.add("numbers", numbers)
@@ -29,13 +29,28 @@ extension Trainer {
     try file.add("metric_floor", [metric.floor])
     file.add("metric_normalization", metric.normalization.name)
     try file.add("verdict", [state.verdict.loss, state.verdict.rmse])
-    try file.add("verdict.instances", state.verdict.instances.map(Double.init))
-    try file.add("verdict.cotangent", shape: [state.verdict.cotangent.count], state.verdict.cotangent.base)
-    try file.add("inner_optimizer", state.innerOptimizer)
-    try file.add("metric_optimizer", state.metricOptimizer)
-    if let v = state.v { try file.add("v", shape: [v.count], v.base) }
-    try file.add("history", history.flatMap(\.values))
+    if let instances = state.verdict.instances { file.add("verdict.instances", try numbersOf(instances)) }
+    file.add("verdict.cotangent", state.verdict.cotangent)
+    file.add("inner_optimizer", state.innerOptimizer)
+    file.add("metric_optimizer", state.metricOptimizer)
+    if let v = state.v { file.add("v", v) }
+    file.add("history", try numbersOf(history))
     try file.write(to: path)
+  }
+
+  private func numbersOf(_ instances: Buffer<Int>) throws -> Buffer<Double> {
+    let numbers = try Buffer<Double>(count: instances.count)
+    for k in 0..<instances.count { numbers[k] = Double(instances[k]) }
+    return numbers
+  }
+
+  private func numbersOf(_ history: [Record]) throws -> Buffer<Double> {
+    let fields = Record.Field.allCases.count
+    let numbers = try Buffer<Double>(count: try checkedProduct(history.count, fields))
+    for (index, record) in history.enumerated() {
+      (numbers.base + index * fields).update(from: record.values, count: fields)
+    }
+    return numbers
   }
 
   /// Counters of the state, by their names in the file.
@@ -43,6 +58,11 @@ extension Trainer {
     ("iteration", \.iteration), ("best_iteration", \.bestIteration), ("inner_factor", \.innerFactor),
     ("solver_factor", \.solverFactor), ("batch_factor", \.batchFactor), ("rollbacks", \.rollbacks),
     ("rejections", \.rejections), ("untrusted", \.untrusted),
+  ]
+
+  /// The same that older files do not have.
+  private static let newerCounts: [(String, WritableKeyPath<TrainerState, Int> & Sendable)] = [
+    ("good_steps", \.goodSteps)
   ]
 
   /// Reals of the state, in the file's order: only append.
@@ -174,7 +194,9 @@ extension Trainer {
       model: try file.model("model", p, q), best: try file.model("best", p, q),
       verdict: try readVerdict(file, newOptions),
       random: try file.random("random"))
-    for (name, path) in Self.counts { state[keyPath: path] = try file.integer(name, 0...(1 << 53)) }
+    for (name, path) in Self.counts + Self.newerCounts.filter({ file.has($0.0) }) {
+      state[keyPath: path] = try file.integer(name, 0...(1 << 53))
+    }
     let numbers = try file.tensor("numbers", shape: [Self.numbers.count], finite: false)
     for (index, path) in Self.numbers.enumerated() { state[keyPath: path] = numbers[index] }
     let factors = [state.innerFactor, state.solverFactor, state.batchFactor]
@@ -193,16 +215,9 @@ extension Trainer {
     guard let outer = newOptions.chose(.outerData, "validation") ? validation : dataset else {
       throw TaskMetError.format("outer_data is validation, and there is no validation data")
     }
-    let count = try file.length("verdict.instances")
-    guard count > 0 else { throw TaskMetError.format("the verdict is of no instance") }
-    let instances = try file.tensor("verdict.instances", shape: [count]).array.map { value in
-      guard let instance = Int(exactly: value), instance >= 0, instance < outer.instanceCount else {
-        throw TaskMetError.format("the verdict is of instance \(value)")
-      }
-      return instance
-    }
+    let instances = try readInstances(file, outer)
     let length = try file.length("verdict.cotangent")
-    let rows = instances.reduce(0) { $0 + outer.rowRange(ofInstance: $1).count }
+    let rows = instances.map(outer.rowCount(ofInstances:)) ?? outer.rows
     guard length == rows * outer.targets else {
       throw TaskMetError.format("the verdict's gradient has \(length) numbers")
     }
@@ -210,6 +225,23 @@ extension Trainer {
     return TaskVerdict(
       loss: summary[0], rmse: summary[1], instances: instances,
       cotangent: try file.tensor("verdict.cotangent", shape: [length]))
+  }
+
+  /// nil for all of them, which older files list.
+  private func readInstances(_ file: SafeTensors, _ outer: Dataset) throws -> Buffer<Int>? {
+    guard file.contains("verdict.instances") else { return nil }
+    let count = try file.length("verdict.instances")
+    guard count > 0 else { throw TaskMetError.format("the verdict is of no instance") }
+    let numbers = try file.tensor("verdict.instances", shape: [count])
+    let instances = try Buffer<Int>(count: count)
+    for k in 0..<count {
+      guard let instance = Int(exactly: numbers[k]), instance >= 0, instance < outer.instanceCount else {
+        throw TaskMetError.format("the verdict is of instance \(numbers[k])")
+      }
+      instances[k] = instance
+    }
+    let isEverything = count == outer.instanceCount && (0..<count).allSatisfy { instances[$0] == $0 }
+    return isEverything ? nil : instances
   }
 }
 
@@ -225,8 +257,8 @@ extension SafeTensors {
   }
 
   fileprivate mutating func add(_ name: String, _ model: Model) throws {
-    try add(name + ".theta", shape: [model.theta.count], model.theta.base)
-    try add(name + ".phi", shape: [model.phi.count], model.phi.base)
+    add(name + ".theta", model.theta)
+    add(name + ".phi", model.phi)
     try add(name + ".normalization_scale", [model.normalizationScale])
   }
 
@@ -238,9 +270,9 @@ extension SafeTensors {
       normalizationScale: scale)
   }
 
-  fileprivate mutating func add(_ name: String, _ state: Optimizer.State?) throws {
+  fileprivate mutating func add(_ name: String, _ state: Optimizer.State?) {
     guard let state else { return }
-    try add(name, shape: [state.moments.count], state.moments.base)
+    add(name, state.moments)
     add(name + ".steps", String(state.steps))
   }
 

@@ -20,7 +20,10 @@ extension Trainer {
     guard let state else { return .none }
     if state.iteration >= options.integer(.outerIterations) { return .iterations }
     let patience = options.integer(.patience)
-    if patience > 0, state.iteration - state.bestIteration >= patience { return .patience }
+    // Between validations nothing could have become better.
+    if patience > 0, isValidated(state.iteration), state.iteration - state.bestIteration >= patience {
+      return .patience
+    }
     return .none
   }
 

@@ -24,7 +24,7 @@ struct HypergradientStep {
   let poll: (() throws -> Void)?
 
   func run(_ random: inout RandomGenerator) throws -> HypergradientResult {
-    let instances = systemInstances(&random)
+    let instances = try systemInstances(&random)
     let loss = try systemLoss(instances)
     let theta = state.model.theta
     try loss.linearize(theta.base)
@@ -64,19 +64,19 @@ struct HypergradientStep {
   }
 
   /// The instances of H and the cross term; nil for all of them.
-  private func systemInstances(_ random: inout RandomGenerator) -> [Int]? {
+  private func systemInstances(_ random: inout RandomGenerator) throws -> Buffer<Int>? {
     let size = options.integer(.hypergradientBatch)
     guard size > 0, size * state.batchFactor < dataset.instanceCount else { return nil }
     // Equal sizes mean one shared batch: then H, the cross term and g see the same rows.
     if state.batchFactor == 1, size == options.integer(.outerBatch), outerData === dataset {
       return state.verdict.instances
     }
-    return random.sample(size * state.batchFactor, of: dataset.instanceCount)
+    return try random.sample(size * state.batchFactor, of: dataset.instanceCount)
   }
 
-  private func systemLoss(_ instances: [Int]?) throws -> MetricisedLoss {
+  private func systemLoss(_ instances: Buffer<Int>?) throws -> MetricisedLoss {
     guard let instances else { return try inner.fullLoss(options, poll: poll) }
-    let batch = try Dataset(dataset.rows(ofInstances: instances), of: dataset)
+    let batch = try Dataset(try dataset.rows(ofInstances: instances), of: dataset)
     let loss = try MetricisedLoss(
       predictor, metric, batch, rho: options.real(.rho), Workspace(threads: options.integer(.threads)))
     loss.poll = poll
@@ -84,33 +84,31 @@ struct HypergradientStep {
   }
 
   /// g over all of the verdict's instances; where these are the system's rows, on the loss that is linearised there.
-  private func outerGradient(on loss: MetricisedLoss, _ instances: [Int]?) throws -> Buffer<Double> {
+  private func outerGradient(on loss: MetricisedLoss, _ instances: Buffer<Int>?) throws -> Buffer<Double> {
     let verdict = state.verdict
-    let everything = instances == nil && verdict.instances.count == dataset.instanceCount
-    guard outerData === dataset, everything || instances == verdict.instances else {
-      return try outerGradient(0..<verdict.instances.count)
-    }
+    guard outerData === dataset, areSame(instances, verdict.instances) else { return try outerGradient(of: nil) }
     let g = try Buffer<Double>(count: predictor.parameterCount)
     try loss.pullback(
       MatrixView(verdict.cotangent.base, rows: loss.dataset.rows, columns: dataset.targets), into: g.base)
     return g
   }
 
-  /// g = sum_i J_i' c_i over some of the verdict's instances (positions in its list), as a mean over those.
-  private func outerGradient(_ chosen: some Collection<Int>) throws -> Buffer<Double> {
+  /// g = sum_i J_i' c_i over some of the verdict's instances (positions among them; nil: all), as a mean over those.
+  private func outerGradient(of chosen: Buffer<Int>?) throws -> Buffer<Double> {
     let verdict = state.verdict
     let batch = try TaskBatch(outerData, instances: verdict.instances, phase: .training)
     let n = batch.outputs
     let g = try Buffer<Double>(count: predictor.parameterCount)
-    if chosen.count == verdict.instances.count {
+    guard let chosen else {
       let c = MatrixView(verdict.cotangent.base, rows: batch.rows, columns: n)
       try predictor.pullback(state.model.theta.base, batch.x, c, into: g.base)
       return g
     }
     // The cotangent of the others is zero, and each of these counts for more.
     let c = try Buffer<Double>(repeating: 0, count: batch.rows * n)
-    let share = Double(verdict.instances.count) / Double(chosen.count)
-    for k in chosen {
+    let share = Double(batch.instances.count) / Double(chosen.count)
+    for index in 0..<chosen.count {
+      let k = chosen[index]
       let rows = Int(batch.offsets[k])..<Int(batch.offsets[k + 1])
       Double.axpy(rows.count * n, share, verdict.cotangent.base + rows.lowerBound * n, c.base + rows.lowerBound * n)
     }
@@ -129,25 +127,22 @@ struct HypergradientStep {
   }
 
   /// Both halves get a gradient of the task, a Hessian and a cross term of their own.
-  private func measureAgreement(_ instances: [Int]?, _ random: inout RandomGenerator) throws -> Double? {
+  private func measureAgreement(_ instances: Buffer<Int>?, _ random: inout RandomGenerator) throws -> Double? {
     let interval = options.integer(.agreementInterval)
     guard interval > 0, state.iteration % interval == 0 else { return nil }
-    let system = instances ?? Array(0..<dataset.instanceCount)
-    let outer = state.verdict.instances.count
-    guard system.count > 1, outer > 1 else { return nil }
-    let systemOrder = random.permutation(of: system.count)
+    let system = instances?.count ?? dataset.instanceCount
+    let outer = state.verdict.instances?.count ?? outerData.instanceCount
+    guard system > 1, outer > 1 else { return nil }
+    let systemOrder = try random.permutation(of: system)
     // One set of instances is split once, so that a half's task and its system see the same.
-    let outerOrder =
-      outerData === dataset && system == state.verdict.instances ? systemOrder : random.permutation(of: outer)
+    let split = outerData === dataset && areSame(instances, state.verdict.instances)
+    let outerOrder = split ? systemOrder : try random.permutation(of: outer)
     var halves: [Buffer<Double>] = []
     for half in 0..<2 {
-      func part(_ order: [Int]) -> [Int] {
-        let middle = order.count / 2
-        return Array(half == 0 ? order[..<middle] : order[middle...]).sorted()
-      }
-      let loss = try systemLoss(part(systemOrder).map { system[$0] })
+      let part = try sortedHalf(half, of: systemOrder)
+      let loss = try systemLoss(try instances.map { try elements(of: $0, at: part) } ?? part)
       try loss.linearize(state.model.theta.base)
-      let g = try outerGradient(part(outerOrder))
+      let g = try outerGradient(of: try sortedHalf(half, of: outerOrder))
       let v = try Buffer<Double>(repeating: 0, count: g.count)
       let gradient = try Buffer<Double>(count: metric.parameterCount)
       _ = try loss.hypergradient(g: g.base, v: v.base, solverOptions, into: gradient.base)
@@ -157,4 +152,31 @@ struct HypergradientStep {
     let lengths = norm(count, a.base) * norm(count, b.base)
     return lengths > 0 ? Double.dot(count, a.base, b.base) / lengths : 0
   }
+}
+
+/// Whether two lists of instances are the same; nil stands for all of them.
+private func areSame(_ a: Buffer<Int>?, _ b: Buffer<Int>?) -> Bool {
+  guard let a, let b else { return a == nil && b == nil }
+  return a === b || (a.count == b.count && (0..<a.count).allSatisfy { a[$0] == b[$0] })
+}
+
+/// The first or the second half of an order of 0 ..< count, sorted (by marks: a sort would want memory of its own).
+private func sortedHalf(_ half: Int, of order: Buffer<Int>) throws -> Buffer<Int> {
+  let middle = order.count / 2
+  let positions = half == 0 ? 0..<middle : middle..<order.count
+  let isChosen = try Buffer(repeating: false, count: order.count)
+  for position in positions { isChosen[order[position]] = true }
+  let result = try Buffer<Int>(count: positions.count)
+  var next = 0
+  for k in 0..<order.count where isChosen[k] {
+    result[next] = k
+    next += 1
+  }
+  return result
+}
+
+private func elements(of list: Buffer<Int>, at positions: Buffer<Int>) throws -> Buffer<Int> {
+  let result = try Buffer<Int>(count: positions.count)
+  for k in 0..<positions.count { result[k] = list[positions[k]] }
+  return result
 }

@@ -120,7 +120,10 @@ final class InnerTraining {
     _ size: Int, _ options: TrainerOptions, _ random: inout RandomGenerator, _ table: LossMemory,
     poll: (() throws -> Void)?
   ) throws -> MetricisedLoss {
-    let rows = dataset.rows(ofInstances: random.sample(size, of: dataset.instanceCount))
+    guard let instances = try random.sample(size, of: dataset.instanceCount) else {
+      return try fullLoss(options, poll: poll)
+    }
+    let rows = try dataset.rows(ofInstances: instances)
     let batch = try self.batch ?? Dataset(rows, of: dataset)
     try batch.gather(rows, of: dataset)
     self.batch = batch

@@ -32,16 +32,26 @@ struct OuterObjective {
         }
       }
     }
+    // Finite losses times finite weights may overflow.
+    guard combined.isFinite else { throw TaskMetError.numerical("the combined task loss is \(combined)") }
+    if let gradient, let index = firstNonFinite(count, gradient.base) {
+      throw TaskMetError.numerical("the combined task gradient's entry \(index) is \(gradient[index])")
+    }
     return combined
   }
 }
 
-/// The tasks' mean loss over all instances of held-out data, and the RMSE there. A rejection counts as an infinite loss.
+/// The tasks' mean loss over all instances of held-out data, and the RMSE there. A rejection counts as an infinite loss, and
+/// so does a prediction that is not finite.
 func evaluateHeldOut(
   _ objective: OuterObjective, _ predictor: Predictor, _ theta: UnsafePointer<Double>, _ dataset: Dataset
 ) throws -> (loss: Double, rmse: Double) {
   let batch = try TaskBatch(dataset, phase: .validation)
-  try batch.predict(predictor, theta)
+  do {
+    try batch.predict(predictor, theta)
+  } catch let error as TaskMetError where error.code == .numerical {
+    return (.infinity, .infinity)
+  }
   do {
     return (try objective.evaluate(batch, gradient: nil), batch.rmse)
   } catch let error as TaskMetError where error.code == .rejected {

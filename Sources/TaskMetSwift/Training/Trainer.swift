@@ -268,6 +268,7 @@ extension Trainer {
         try take(step, inner, from: state, to: &next, &record)
         next.rollbacks += rejected + broken
         next.rejections += rejected
+        noteOutcome(undone: rejected + broken, &next)
         record[.rollbacks] = Double(rejected + broken)
         record[.rejections] = Double(rejected)
         return next
@@ -284,8 +285,22 @@ extension Trainer {
       }
       try restore(state.model)
       next = state
-      next.rateFactor = state.rateFactor * power(0.5, Double(rejected + broken))
+      next.rateFactor = max(state.rateFactor * power(0.5, Double(rejected + broken)), Self.smallestRateFactor)
     }
+  }
+
+  /// Far below what changes phi at all, and far above underflow.
+  private static let smallestRateFactor = 0x1p-100
+
+  /// So many steps in a row with nothing undone, and half of what the rate has lost comes back.
+  private static let stepsToRecover = 5
+
+  /// Counts the steps since one was undone, and doubles the rate again where there are enough of them.
+  private func noteOutcome(undone: Int, _ state: inout TrainerState) {
+    state.goodSteps = undone == 0 ? state.goodSteps + 1 : 0
+    guard state.goodSteps >= Self.stepsToRecover, state.rateFactor < 1 else { return }
+    state.rateFactor = min(1, 2 * state.rateFactor)
+    state.goodSteps = 0
   }
 
   private func logUndone(_ state: TrainerState, _ error: TaskMetError) {
@@ -357,10 +372,9 @@ extension Trainer {
     predictor.setParameters(theta.base)
     let data = try outerData()
     let size = options.integer(.outerBatch)
-    let instances = random.sample(size == 0 ? data.instanceCount : size, of: data.instanceCount)
+    let instances = try random.sample(size == 0 ? data.instanceCount : size, of: data.instanceCount)
     let batch = try TaskBatch(data, instances: instances, phase: .training)
     try batch.predict(predictor, theta.base)
-    try batch.requireFinitePredictions()
     let cotangent = try Buffer<Double>(repeating: 0, count: batch.rows * batch.outputs)
     let loss = try objective.evaluate(batch, gradient: options.method.usesTaskGradient ? cotangent : nil)
     record[.taskLoss] = loss
@@ -391,14 +405,18 @@ extension Trainer {
   /// A copy of the metric with a model's phi and m.
   func metric(of model: Model) throws -> Metric {
     let copy = try Metric(copying: metric)
-    copy.setParameters(model.phi.base)
-    copy.restoreNormalization(scale: model.normalizationScale)
+    try setModel(model, of: copy)
     return copy
   }
 
   /// Makes a model the present one.
   func restore(_ model: Model) throws {
     predictor.setParameters(model.theta.base)
+    try setModel(model, of: metric)
+  }
+
+  /// phi and m, which is the one of these phi on the training rows.
+  private func setModel(_ model: Model, of metric: Metric) throws {
     metric.setParameters(model.phi.base)
     if metric.normalization == .batchTrace {
       try metric.updateNormalization(rows: dataset.rows, dataset.x) { model.normalizationScale }
@@ -411,12 +429,17 @@ extension Trainer {
 // MARK: - The best model
 
 extension Trainer {
+  /// Whether the model of an iteration is judged as a candidate for the best.
+  func isValidated(_ iteration: Int) -> Bool {
+    validation == nil || iteration % options.integer(.validationInterval) == 0
+  }
+
   /// Evaluates the model on the validation data where it is time to, and keeps it where it is the best so far.
   private func validate(_ state: inout TrainerState, _ record: inout Record) throws {
     record[.isBest] = 0
     let chosen: (loss: Double, rmse: Double)
     if let validation {
-      guard state.iteration % options.integer(.validationInterval) == 0 else { return }
+      guard isValidated(state.iteration) else { return }
       let start = secondsNow()
       chosen = try evaluateHeldOut(objective, predictor, state.model.theta.base, validation)
       record[.validationTaskLoss] = chosen.loss

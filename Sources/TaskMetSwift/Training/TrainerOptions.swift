@@ -43,6 +43,17 @@ struct OptionDescriptor {
     case .choice: .choice(0)
     }
   }
+
+  /// What a value of another type, or a request for one, is told.
+  var wrongType: TaskMetError {
+    let (type, suffix) =
+      switch domain {
+      case .integer: ("an integer", "int")
+      case .real: ("a real", "double")
+      case .choice: ("a string", "string")
+      }
+    return .invalidArgument("\(name) is \(type) option: use taskmet_trainer_set_\(suffix) and _get_\(suffix)")
+  }
 }
 
 private let most = 1 << 53
@@ -160,7 +171,9 @@ let trainerOptions: [OptionDescriptor] = [
   integer(
     .validationInterval, "validation_interval", 1, 1...most, paper: 10,
     "iterations between evaluations on the validation data"),
-  integer(.patience, "patience", 100, 0...most, "iterations without a better model until fit ends; 0: no limit"),
+  integer(
+    .patience, "patience", 100, 0...most,
+    "iterations without a better model until fit ends, counted at validations; 0: no limit"),
   real(
     .maxPredictionLossRatio, "max_prediction_loss_ratio", 0, 0...greatest,
     "the best model's root mean squared error may be this many times the two-stage model's; 0: any"),
@@ -260,18 +273,13 @@ struct TrainerOptions: Equatable {
         throw TaskMetError.invalidArgument("\(name) must be \(lower)\(upper), got \(value)")
       }
     case (.choice, .choice): break
-    case (.integer, _): throw TaskMetError.invalidArgument("\(name) is an integer option: use _set_int, _get_int")
-    case (.real, _): throw TaskMetError.invalidArgument("\(name) is a real option: use _set_double, _get_double")
-    case (.choice, _): throw TaskMetError.invalidArgument("\(name) is a string option: use _set_string, _get_string")
+    case (.integer, _), (.real, _), (.choice, _): throw descriptor.wrongType
     }
   }
 
   /// The value that a string stands for.
   static func parseChoice(_ descriptor: OptionDescriptor, _ text: String) throws -> OptionValue {
-    guard case .choice(let choices) = descriptor.domain else {
-      try check(descriptor, .choice(0))
-      return .choice(0)
-    }
+    guard case .choice(let choices) = descriptor.domain else { throw descriptor.wrongType }
     guard let index = choices.firstIndex(where: { "\($0)" == text }) else {
       let names = choices.map { "\($0)" }.joined(separator: ", ")
       throw TaskMetError.invalidArgument("\(descriptor.name) must be one of \(names), got \(jsonLiteral(text))")

@@ -14,8 +14,8 @@ struct TaskVerdict {
   let loss: Double
   /// Root mean squared error of the predictions that it judged.
   let rmse: Double
-  /// The batch's instances in the outer data, and d loss / d predictions for their rows.
-  let instances: [Int]
+  /// The batch's instances in the outer data (nil: all of them), and d loss / d predictions for their rows.
+  let instances: Buffer<Int>?
   let cotangent: Buffer<Double>
 }
 
@@ -39,8 +39,10 @@ struct TrainerState {
   /// The linear system's last solution.
   var v: Buffer<Double>?
   var random: RandomGenerator
-  /// Halvings of the metric's rate, or a baseline's inner rate.
+  /// What undone steps have left of the metric's rate (or a baseline's inner rate), and how many steps since the last one, or
+  /// since the rate was doubled again.
   var rateFactor = 1.0
+  var goodSteps = 0
   /// By how much an untrusted hypergradient has enlarged each.
   var innerFactor = 1
   var solverFactor = 1

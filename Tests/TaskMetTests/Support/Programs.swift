@@ -22,7 +22,7 @@ struct ProgramInstances {
   }
 
   func batch(_ predictions: [[Double]], _ phase: TaskBatch.Phase, instances: [Int]? = nil) throws -> TaskBatch {
-    let batch = try TaskBatch(dataset, instances: instances, phase: phase)
+    let batch = try TaskBatch(dataset, instances: instances.map { try Buffer($0) }, phase: phase)
     for (k, value) in predictions.joined().enumerated() { batch.predictions[k] = value }
     return batch
   }

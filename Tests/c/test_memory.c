@@ -1,0 +1,154 @@
+/*
+ * test_memory.c - training on a million rows where memory ends somewhere on the way: every call says OK or
+ * OUT_OF_MEMORY, and nothing dies. Each limit is tried in a process of its own.
+ *
+ * Small allocations always succeed here: the heap has grown before, and keeps what it has. What scales with the rows does
+ * not fit there, and is what the limit of the address space refuses. OpenBLAS has its own memory before the limit, since it
+ * waits for it for ever. (Built without sanitizers: they need that space.)
+ */
+#include "check.h"
+
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ROWS = 1000000, LARGE = 1 << 20, HEAP = 64 << 20 };
+
+static taskmet_dataset *data;
+static taskmet_predictor *predictor;
+static taskmet_metric *metric;
+static taskmet_task *task;
+static char path[64];
+
+static int32_t mean_square(void *user, const taskmet_task_batch *batch, double *loss, double *gradient) {
+    const double share = 1 / (double)batch->rows;
+    double sum = 0;
+    (void)user;
+    for (int64_t k = 0; k < batch->rows; k += 1) {
+        const double error = batch->predictions[k] - batch->targets[k];
+        sum += error * error;
+        if (gradient != NULL) gradient[k] = 2 * share * error;
+    }
+    *loss = share * sum;
+    return TASKMET_CALLBACK_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* What is done under a limit                                                                                        */
+
+enum { ALL_WELL, SHORT_OF_MEMORY, WRONG };
+
+static void note(int *outcome, taskmet_status status, int line) {
+    if (status == TASKMET_OK) return;
+    if (status == TASKMET_ERROR_OUT_OF_MEMORY && *outcome != WRONG) *outcome = SHORT_OF_MEMORY;
+    if (status == TASKMET_ERROR_OUT_OF_MEMORY) return;
+    printf("%s:%d: %s (\"%s\")\n", __FILE__, line, taskmet_status_name(status), taskmet_last_error());
+    fflush(stdout);
+    *outcome = WRONG;
+}
+
+#define NOTE(call) note(&outcome, call, __LINE__)
+
+static int set_up(taskmet_trainer **trainer, int batches) {
+    int outcome = ALL_WELL;
+    *trainer = NULL;
+    NOTE(taskmet_trainer_create(predictor, metric, data, trainer));
+    if (*trainer == NULL) return outcome;
+    NOTE(taskmet_trainer_add_task(*trainer, task, 1));
+    NOTE(taskmet_trainer_set_validation(*trainer, data));
+    NOTE(taskmet_trainer_set_string(*trainer, "inner_solver", "adam"));
+    NOTE(taskmet_trainer_set_string(*trainer, "solver", "identity"));
+    NOTE(taskmet_trainer_set_int(*trainer, "warmup_iterations", 1));
+    NOTE(taskmet_trainer_set_int(*trainer, "inner_iterations", 1));
+    NOTE(taskmet_trainer_set_int(*trainer, "agreement_interval", 1));
+    NOTE(taskmet_trainer_set_int(*trainer, "inner_batch", batches ? ROWS / 2 : 0));
+    NOTE(taskmet_trainer_set_int(*trainer, "outer_batch", batches ? ROWS - 1 : 0));
+    NOTE(taskmet_trainer_set_int(*trainer, "hypergradient_batch", batches ? ROWS / 2 : 0));
+    return outcome;
+}
+
+static int train(int batches) {
+    taskmet_trainer *trainer = NULL;
+    int outcome = set_up(&trainer, batches);
+    if (trainer == NULL) return outcome;
+    NOTE(taskmet_trainer_step(trainer, NULL));
+    int64_t count = 0;
+    NOTE(taskmet_trainer_history_count(trainer, &count));
+    if (count > 0) {
+        taskmet_trainer *resumed = NULL;
+        NOTE(taskmet_trainer_save(trainer, path));
+        note(&outcome, set_up(&resumed, batches) == WRONG ? TASKMET_ERROR_STATE : TASKMET_OK, __LINE__);
+        if (resumed != NULL && access(path, F_OK) == 0) NOTE(taskmet_trainer_load(resumed, path));
+        taskmet_trainer_destroy(resumed);
+    }
+    taskmet_trainer_destroy(trainer);
+    return outcome;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Limits                                                                                                            */
+
+static size_t address_space(void) {
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL || fscanf(file, "%lu", &pages) != 1) abort();
+    fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* How a process fares that may have so much more; a signal counts as WRONG. */
+static int try_limit(size_t more, int batches) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child < 0) abort();
+    if (child == 0) {
+        struct rlimit limit;
+        getrlimit(RLIMIT_AS, &limit);
+        limit.rlim_cur = address_space() + more;
+        if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(WRONG);
+        alarm(60);
+        _exit(train(batches));
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    unlink(path);
+    if (!CHECK(WIFEXITED(status))) printf("  died of signal %d with %zu MiB\n", WTERMSIG(status), more >> 20);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : WRONG;
+}
+
+static void test_limits(int batches) {
+    int outcome = SHORT_OF_MEMORY, limits = 0;
+    for (size_t more = 0; outcome == SHORT_OF_MEMORY && limits < 200; more += (size_t)4 << 20) {
+        outcome = try_limit(more, batches);
+        limits += 1;
+    }
+    check_that(outcome == ALL_WELL && limits > 5, __FILE__, __LINE__, "batches %d: %s after %d limits", batches,
+               outcome == WRONG ? "wrong" : "short of memory", limits);
+}
+
+static void grow_heap(void) {
+    static void *blocks[HEAP / 4096];
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, 2 * HEAP);
+    for (size_t k = 0; k < HEAP / 4096; k += 1) blocks[k] = need_memory(4000);
+    for (size_t k = 0; k < HEAP / 4096; k += 1) free(blocks[k]);
+}
+
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
+    grow_heap();
+    snprintf(path, sizeof path, "/tmp/taskmet-memory-%ld", (long)getpid());
+    data = make_dataset(1, ROWS, 1, 1);
+    predictor = make_linear(2, 1, 1);
+    metric = make_conditional(3, 1, 1, TASKMET_STRUCTURE_SCALAR, 1, 2);
+    NEED(taskmet_task_create_callback(mean_square, NULL, NULL, &task));
+    CHECK(train(0) == ALL_WELL);
+    test_limits(0);
+    test_limits(1);
+    taskmet_task_destroy(task);
+    taskmet_metric_destroy(metric);
+    taskmet_predictor_destroy(predictor);
+    taskmet_dataset_destroy(data);
+    return check_end();
+}
