@@ -18,6 +18,7 @@ LIBRARY_FILE := libtaskmet.so.$(VERSION)
 # Where `make install` puts things, below DESTDIR.
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
+BINDIR := $(PREFIX)/bin
 INCLUDEDIR := $(PREFIX)/include
 PKGCONFIGDIR := $(LIBDIR)/pkgconfig
 CMAKEDIR := $(LIBDIR)/cmake/TaskMet
@@ -27,13 +28,17 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: build demo examples accuracy test test-swift test-c test-examples test-packaging test-python install uninstall \
+.PHONY: build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python install uninstall \
   clean format lint help system-packages system-packages-test
 
 ## build: the library, .build/release/libtaskmet.so (self-contained: the Swift runtime is inside)
 build: system-packages
 	swift build -c release --product taskmet -Xswiftc -static-stdlib
 	@ln -sf libtaskmet.so $(BUILT)/$(SONAME)  # the name that programs look for; SwiftPM makes only libtaskmet.so
+
+## cli: the command line over the paper's experiments, .build/release/taskmet-cli (installed as bin/taskmet)
+cli: build
+	swift build -c release --product taskmet-cli -Xswiftc -static-stdlib
 
 ## demo: the library and its main job: the trainer learns a metric for the paper's cubic problem
 demo: examples
@@ -68,12 +73,12 @@ accuracy: build
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-TEST_PARTS := swift c examples packaging python
+TEST_PARTS := swift c cli examples packaging python
 TEST_LOGS := .build/test-logs
 # What each runner prints at its end: Swift Testing, the C programs and run.sh scripts, pytest.
 SUMMARY := Test run with [0-9]+ test|[0-9]+ passed, [0-9]+ failed|[0-9]+ (passed|failed|errors?|skipped)\b.* in [0-9.]+s
 
-## test: every test: Swift, C, examples, packaging, Python; test-swift, test-c, ... run one part
+## test: every test: Swift, C, command line, examples, packaging, Python; test-swift, test-c, ... run one part
 test: system-packages-test build
 	@rm -rf $(TEST_LOGS); mkdir -p $(TEST_LOGS); failed=; \
 	for part in $(TEST_PARTS); do \
@@ -95,12 +100,15 @@ test-swift: build
 test-c: build
 	bash Tests/c/run.sh "$(CURDIR)/$(BUILT)" "$(CURDIR)/include" "$(CURDIR)/.build/c-tests"
 
+test-cli: cli
+	bash Tests/cli/run.sh "$(CURDIR)/$(BUILT)/taskmet-cli"
+
 # The examples compile without a warning, run, and reach what they promise.
 test-examples: build
 	@$(MAKE) -o build examples EXAMPLES=.build/examples-strict EXTRA=-Werror
 	bash Tests/examples/run.sh .build/examples-strict
 
-test-packaging: build
+test-packaging: build cli
 	bash Tests/packaging/run.sh "$(CURDIR)/$(BUILT)"
 
 test-python: build .venv/installed
@@ -124,14 +132,16 @@ FILL = sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@VERSION_MAJOR@|$(VERSION_MAJOR)|
 REFRESH_CACHE = if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" -eq 0 ]; then \
   case "$(PREFIX)" in /usr | /usr/local) ldconfig ;; esac; fi
 
-## install: library, header, pkg-config and CMake files, to PREFIX=/usr/local (LIBDIR=PREFIX/lib) below DESTDIR=
+## install: library, header, command line, pkg-config and CMake files, to PREFIX=/usr/local (LIBDIR=PREFIX/lib) below DESTDIR=
 install:
 # Installs what is built, and builds only where nothing is: `sudo make install` must not build as root.
-	@[ -e "$(BUILT)/libtaskmet.so" ] || $(MAKE) build
-	install -d "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PKGCONFIGDIR)" "$(DESTDIR)$(CMAKEDIR)"
+	@[ -e "$(BUILT)/libtaskmet.so" ] && [ -e "$(BUILT)/taskmet-cli" ] || $(MAKE) cli
+	install -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(INCLUDEDIR)" "$(DESTDIR)$(PKGCONFIGDIR)" "$(DESTDIR)$(CMAKEDIR)"
 	install -m 644 include/taskmet.h "$(DESTDIR)$(INCLUDEDIR)/"
 	strip --strip-unneeded -o "$(DESTDIR)$(LIBDIR)/$(LIBRARY_FILE)" "$(BUILT)/libtaskmet.so"
 	chmod 644 "$(DESTDIR)$(LIBDIR)/$(LIBRARY_FILE)"
+	strip -o "$(DESTDIR)$(BINDIR)/taskmet" "$(BUILT)/taskmet-cli"
+	chmod 755 "$(DESTDIR)$(BINDIR)/taskmet"
 	ln -sf $(LIBRARY_FILE) "$(DESTDIR)$(LIBDIR)/$(SONAME)"
 	ln -sf $(SONAME) "$(DESTDIR)$(LIBDIR)/libtaskmet.so"
 	@$(FILL) packaging/taskmet.pc.in > "$(DESTDIR)$(PKGCONFIGDIR)/taskmet.pc"
@@ -141,7 +151,7 @@ install:
 
 ## uninstall: removes what install put there, with the same variables
 uninstall:
-	rm -f "$(DESTDIR)$(INCLUDEDIR)/taskmet.h" "$(DESTDIR)$(PKGCONFIGDIR)/taskmet.pc" \
+	rm -f "$(DESTDIR)$(BINDIR)/taskmet" "$(DESTDIR)$(INCLUDEDIR)/taskmet.h" "$(DESTDIR)$(PKGCONFIGDIR)/taskmet.pc" \
 	  "$(DESTDIR)$(LIBDIR)/$(LIBRARY_FILE)" "$(DESTDIR)$(LIBDIR)/$(SONAME)" "$(DESTDIR)$(LIBDIR)/libtaskmet.so"
 	rm -rf "$(DESTDIR)$(CMAKEDIR)"
 	@$(REFRESH_CACHE)

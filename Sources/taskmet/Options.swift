@@ -30,7 +30,8 @@ func validating<Value>(_ body: () throws -> Value) throws -> Value {
 }
 
 struct DataArguments: ParsableArguments {
-  @Option(help: "Daily adjusted closing prices: a CSV file, date and a column for each symbol. Else they are generated.")
+  @Option(
+    help: "Daily adjusted closing prices: a CSV file, date and a column for each symbol. Else they are generated.")
   var prices: String?
 
   @Flag(help: "Portfolio: the published recipe's quadratic term, which differs between decision and objective.")

@@ -138,7 +138,7 @@ install_to() { make -C "$root" install BUILT="$built" "$@"; }
 # installed PREFIX LIBDIR: exactly these files, of which none names the place of the build or the temporary directory.
 installed() {
   local want
-  want=$(printf '%s\n' "$1/include/taskmet.h" "$2/libtaskmet.so" "$2/$soname" "$2/libtaskmet.so.$version" \
+  want=$(printf '%s\n' "$1/bin/taskmet" "$1/include/taskmet.h" "$2/libtaskmet.so" "$2/$soname" "$2/libtaskmet.so.$version" \
     "$2/pkgconfig/taskmet.pc" "$2/cmake/TaskMet/TaskMetConfig.cmake" "$2/cmake/TaskMet/TaskMetConfigVersion.cmake" |
     sort)
   diff <(echo "$want") <(find "$1" ! -type d | sort) &&
@@ -146,6 +146,12 @@ installed() {
     [ "$(readlink "$2/$soname")" = "libtaskmet.so.$version" ] &&
     [ "$(realpath "$2/libtaskmet.so")" = "$(realpath "$2/libtaskmet.so.$version")" ] &&
     ! readelf -S "$2/libtaskmet.so" | grep -F .symtab
+}
+
+# cli_works PREFIX: the command line runs by itself, without the library's file and without anything of Swift's.
+cli_works() {
+  [ "$("$1/bin/taskmet" --version)" = "$version" ] && "$1/bin/taskmet" list >/dev/null &&
+    loads_only_allowed "$1/bin/taskmet" && ! readelf -d "$1/bin/taskmet" | grep -E 'SONAME|soname|NODELETE'
 }
 
 nothing_left() {
@@ -159,6 +165,7 @@ usable() {
   check "$3: has the files it should have" installed "$1" "$2"
   check "$3: C and C++ programs by pkg-config" by_pkg_config "$2"
   check "$3: C and C++ programs by CMake" by_cmake "$1" "$2"
+  check "$3: bin/taskmet" cli_works "$1"
 }
 
 look_into "$built/libtaskmet.so" "built library"

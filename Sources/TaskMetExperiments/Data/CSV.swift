@@ -18,7 +18,9 @@ struct CSV {
 
   private static func fields(_ line: Substring, _ place: String) throws -> [String] {
     // Most files have no quotes at all.
-    guard line.contains("\"") else { return line.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }
+    guard line.contains("\"") else {
+      return line.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    }
     var fields: [String] = []
     var rest = line
     while true {

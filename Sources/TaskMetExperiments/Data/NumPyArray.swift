@@ -28,7 +28,9 @@ struct NumPyArray {
     var count = 1
     for length in shape {
       let (product, overflow) = count.multipliedReportingOverflow(by: length)
-      guard length > 0, !overflow, product <= bytes.count else { throw refuse("the shape \(shape) does not fit the data") }
+      guard length > 0, !overflow, product <= bytes.count else {
+        throw refuse("the shape \(shape) does not fit the data")
+      }
       count = product
     }
     guard bytes.count - start == count * width else {

@@ -57,9 +57,11 @@ struct PriceTable: Sendable {
   private static func date(_ text: String, after last: String?, _ place: String) throws -> String {
     let date = text.trimmingSpaces()
     let digits = Array(date.utf8)
-    let isDate = digits.count >= 10 && digits[..<10].enumerated().allSatisfy { index, byte in
-      index == 4 || index == 7 ? byte == UInt8(ascii: "-") : (0x30...0x39).contains(byte)
-    }
+    let isDate =
+      digits.count >= 10
+      && digits[..<10].enumerated().allSatisfy { index, byte in
+        index == 4 || index == 7 ? byte == UInt8(ascii: "-") : (0x30...0x39).contains(byte)
+      }
     guard isDate else { throw ExperimentError("\(place): \"\(date)\" is not a date such as 2020-01-31") }
     if let last, date <= last { throw ExperimentError("\(place): \(date) does not come after \(last)") }
     return date

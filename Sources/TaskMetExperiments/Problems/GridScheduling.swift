@@ -9,7 +9,10 @@ struct GridSchedulingProblem: Problem {
   static let metricHidden = 64
 
   var settings: [(String, JSON)] {
-    [("loads", .string(String(hours.contentFingerprint, radix: 16))), ("metric_hidden", .integer(Int64(Self.metricHidden)))]
+    [
+      ("loads", .string(String(hours.contentFingerprint, radix: 16))),
+      ("metric_hidden", .integer(Int64(Self.metricHidden))),
+    ]
   }
 
   var notice: String? { "grid-scheduling: \(hours.days.count) days; all data sets are the same" }

@@ -72,9 +72,11 @@ public struct DataSources: Sendable {
 func makeProblem(_ name: ProblemName, _ sources: DataSources) throws -> any Problem {
   switch name {
   case .cubic: CubicProblem()
-  case .budget: BudgetProblem(source: try sources.clickThrough.map { try ClickThroughSource(reading: $0) } ?? .generated)
+  case .budget:
+    BudgetProblem(source: try sources.clickThrough.map { try ClickThroughSource(reading: $0) } ?? .generated)
   case .portfolio:
-    try PortfolioProblem(prices: try sources.prices.map { try PriceTable(reading: $0) }, legacy: sources.legacyQuadratic)
+    try PortfolioProblem(
+      prices: try sources.prices.map { try PriceTable(reading: $0) }, legacy: sources.legacyQuadratic)
   case .gridScheduling:
     GridSchedulingProblem(hours: try LoadFile(reading: try requireLoads(sources)))
   }

@@ -10,7 +10,7 @@ struct RandomNumbers: RandomNumberGenerator {
 
   /// A stream of its own for each purpose: what a data set draws does not change what a model draws.
   init(_ purpose: String, _ parts: Int...) {
-    state = parts.reduce(fingerprint(purpose)) { fingerprint("\($1)", from: $0) }
+    state = parts.reduce(fingerprint(purpose)) { fingerprint(" \($1)", from: $0) }
   }
 
   mutating func next() -> UInt64 {
