@@ -61,15 +61,10 @@ struct TrainingArguments: ParsableArguments {
   @Option(name: .customLong("set"), help: "A trainer option, option=value; may be given several times.")
   var set: [String] = []
 
-  @Option(help: "Samples of learned decision losses for each instance. Default: the problem's.")
-  var lodlSamples: Int?
-
   func settings() throws -> RunSettings {
     var settings = RunSettings()
     settings.preset = preset
     settings.overrides = try validating { try set.map(parseOption) }
-    if let lodlSamples, lodlSamples < 1 { throw ValidationError("--lodl-samples must be >= 1, got \(lodlSamples)") }
-    settings.lodlSamples = lodlSamples
     return settings
   }
 }

@@ -102,10 +102,11 @@ import Testing
 
   @Test func lodlSettingsCount() throws {
     var fewer = RunSettings()
-    fewer.lodlSamples = 10
+    fewer.overrides = [("lodl_samples", .integer(10))]
     #expect(try run(.lodl).key != run(.lodl, fewer).key)
-    #expect(try run(.mse).key == run(.mse, fewer).key)
-    #expect(try run(.lodl, fewer).settings["lodl"]?["samples"] == .integer(10))
+    #expect(try run(.lodl).lodl == RunProtocol.settings(.cubic).lodl)
+    #expect(try run(.lodl, fewer).lodl?.samples == 10)
+    #expect(try run(.mse).lodl == nil)
   }
 
   @Test func everyOptionIsRecorded() throws {

@@ -79,10 +79,24 @@ struct LODLSettings: Sendable, Equatable {
   var rank = 20
   var rate: Double
 
-  var json: JSON {
-    .dictionary([
-      ("loss", .string(loss.rawValue)), ("sampling", .string(sampling.rawValue)), ("samples", .integer(Int64(samples))),
-      ("deviation", .number(deviation)), ("rank", .integer(Int64(rank))), ("rate", .number(rate)),
-    ])
+  /// The trainer's options of the same meaning: a run's settings go by these, and so can be set by name.
+  var options: [(String, OptionValue)] {
+    [
+      ("lodl_loss", .text(loss.rawValue)), ("lodl_sampling", .text(sampling.rawValue)),
+      ("lodl_samples", .integer(Int64(samples))), ("lodl_deviation", .real(deviation)),
+      ("lodl_rank", .integer(Int64(rank))), ("lodl_rate", .real(rate)),
+    ]
+  }
+}
+
+extension LODLSettings {
+  /// From the values of all options.
+  init?(options: JSON) {
+    guard let loss = options["lodl_loss"]?.string.flatMap(Loss.init),
+      let sampling = options["lodl_sampling"]?.string.flatMap(Sampling.init),
+      let samples = options["lodl_samples"]?.integer, let deviation = options["lodl_deviation"]?.real,
+      let rank = options["lodl_rank"]?.integer, let rate = options["lodl_rate"]?.real
+    else { return nil }
+    self.init(loss: loss, sampling: sampling, samples: samples, deviation: deviation, rank: rank, rate: rate)
   }
 }

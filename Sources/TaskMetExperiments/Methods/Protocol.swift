@@ -42,11 +42,11 @@ enum RunProtocol {
     case .budget:
       ProblemSettings(
         innerRate: 1e-4, outerBatch: 100, metricRate: 1e-3, hypergradientBatch: 0, solverIterations: 30,
-        lodl: LODLSettings(loss: .quadratic, sampling: .all, samples: 5_000, deviation: 0, rate: 0.1))
+        lodl: LODLSettings(loss: .directedQuadratic, sampling: .all, samples: 5_000, deviation: 0, rate: 0.1))
     case .portfolio:
       ProblemSettings(
         innerRate: 1e-2, outerBatch: 100, metricRate: 1e-3, hypergradientBatch: 50, solverIterations: 30,
-        lodl: LODLSettings(loss: .quadratic, sampling: .all, samples: 5_000, deviation: 0.1, rate: 0.1))
+        lodl: LODLSettings(loss: .weightedMSE, sampling: .all, samples: 5_000, deviation: 0.1, rate: 0.1))
     case .gridScheduling:
       ProblemSettings(
         innerRate: 3e-4, outerBatch: 0, metricRate: 3e-3, hypergradientBatch: 0, solverIterations: 300,
@@ -67,6 +67,7 @@ enum RunProtocol {
     if method.trainerMethod == "dfl" || method.trainerMethod == "spo_plus" {
       options.append(("alpha", .real(method.alpha)))
     }
+    if method.usesLODL { options += settings(problem).lodl.options }
     return options
   }
 

@@ -5,8 +5,6 @@ public struct RunSettings: Sendable {
   public var preset = Preset.paper
   /// Trainer options that are set last, by name.
   public var overrides: [(name: String, value: OptionValue)] = []
-  /// Samples of a learned decision loss for each instance; nil: the problem's.
-  public var lodlSamples: Int?
 
   public init() {}
 }
@@ -41,17 +39,9 @@ struct RunSpecification: Sendable {
     options =
       RunProtocol.options(problem.name, method, settings.preset, seed: runSeed).map { (name: $0.0, value: $0.1) }
       + settings.overrides
-    lodl = method.usesLODL ? Self.lodl(problem.name, settings) : nil
-    var members: [(String, JSON)] = [("preset", .string(preset.rawValue))] + problem.settings
-    if let lodl { members.append(("lodl", lodl.json)) }
-    members.append(("options", try Self.allOptions(options)))
-    self.settings = .dictionary(members)
-  }
-
-  private static func lodl(_ problem: ProblemName, _ settings: RunSettings) -> LODLSettings {
-    var lodl = RunProtocol.settings(problem).lodl
-    lodl.samples = settings.lodlSamples ?? lodl.samples
-    return lodl
+    let all = try Self.allOptions(options)
+    lodl = method.usesLODL ? LODLSettings(options: all) : nil
+    self.settings = .dictionary([("preset", .string(preset.rawValue))] + problem.settings + [("options", all)])
   }
 
   /// The value of every trainer option once these are set, from a trainer that is made for nothing else: so a name or a value that
