@@ -42,7 +42,7 @@ public enum Method: String, CaseIterable, Sendable {
 
   var usesLODL: Bool { self == .lodl || self == .lodl10 }
 
-  /// Trained from the two-stage model (and the model itself), not from scratch.
+  /// In the paper's tables: trained from the two-stage model (or that model itself), not from scratch.
   var hasWarmUp: Bool { ["two_stage", "taskmet"].contains(trainerMethod) }
 
   /// Whether seeds make no difference.

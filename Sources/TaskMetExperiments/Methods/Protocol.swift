@@ -94,14 +94,17 @@ enum RunProtocol {
     return options
   }
 
-  /// Not one of the paper's problems: the library's defaults, and the values of examples/c/grid_scheduling.c.
+  /// Not one of the paper's problems: always the preset `default`, and the values of examples/c/grid_scheduling.c. The other methods
+  /// begin with the two-stage model and go in small steps.
   private static func gridScheduling(_ method: Method) -> [(String, OptionValue)] {
     var options: [(String, OptionValue)] = [
       ("outer_iterations", .integer(120)), ("rho", .real(2e-2)), ("penalize_bias", .integer(0)),
       ("metric_rate", .real(settings(.gridScheduling).metricRate)),
       ("inner_rate", .real(settings(.gridScheduling).innerRate)), ("max_prediction_loss_ratio", .real(1.05)),
     ]
-    if !method.hasWarmUp { options += [("inner_iterations", .integer(5)), ("outer_iterations", .integer(60))] }
+    if !["two_stage", "taskmet"].contains(method.trainerMethod) {
+      options += [("inner_iterations", .integer(5)), ("outer_iterations", .integer(60))]
+    }
     return options
   }
 

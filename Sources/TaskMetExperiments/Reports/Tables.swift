@@ -93,7 +93,7 @@ private func details(_ problem: String, _ rows: [SummaryRow]) -> Grid {
 }
 
 /// The paper gives small errors in units of 1e-4.
-private func errorScale(_ problem: String) -> Double { ["budget", "portfolio"].contains(problem) ? 1e4 : 1 }
+private func errorScale(_ problem: String) -> Double { problem == "cubic" ? 1 : 1e4 }
 
 private func cell(_ estimate: Estimate, _ scale: Double, digits: Int) -> String {
   func text(_ value: Double) -> String { fixed(scale * value, digits) }

@@ -40,7 +40,7 @@ extension RunSpecification {
     try trainer.add(task)
     try trainer.setValidation(data.validation)
     try trainer.setInterrupt { _ in Interruption.isRequested ? 1 : 0 }
-    if !method.hasWarmUp { return try fitFromScratch(trainer, metric) }
+    if real("warmup_iterations") == 0 { return try fitFromScratch(trainer, metric) }
     let report = try trainer.fit()
     if report.reason == "interrupt" { throw Interrupted() }
     return TrainedModel(

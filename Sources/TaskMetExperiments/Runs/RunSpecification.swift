@@ -34,10 +34,10 @@ struct RunSpecification: Sendable {
     self.method = method
     self.dataset = dataset
     self.seed = seed
-    preset = settings.preset
+    preset = problem.name == .gridScheduling ? .default : settings.preset
     let runSeed = RunProtocol.seed(problem.name, dataset: dataset, seed: seed)
     options =
-      RunProtocol.options(problem.name, method, settings.preset, seed: runSeed).map { (name: $0.0, value: $0.1) }
+      RunProtocol.options(problem.name, method, preset, seed: runSeed).map { (name: $0.0, value: $0.1) }
       + settings.overrides
     let all = try Self.allOptions(options)
     lodl = method.usesLODL ? LODLSettings(options: all) : nil
