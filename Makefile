@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
-.DEFAULT_GOAL := build
+.DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
@@ -28,8 +28,11 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python install uninstall \
+.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python install uninstall \
   clean format lint help system-packages system-packages-test
+
+## all: the library and the command line; what `make` does and `make install` installs
+all: build cli
 
 ## build: the library, .build/release/libtaskmet.so (self-contained: the Swift runtime is inside)
 build: system-packages
