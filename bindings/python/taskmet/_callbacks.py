@@ -1,0 +1,186 @@
+"""Python functions that the library calls, and exceptions that cross it.
+
+An exception must not enter native code. `entry` wraps each function that the library calls: what it raises is kept with the
+native call in progress on its thread, the library is told to stop, and `call`, which made that native call, raises the same
+exception again.
+
+Ctrl-C needs care: Python raises KeyboardInterrupt at the first instruction of whatever function runs next, which would be the
+wrapper's own, outside its `try`. So while native code runs, a handler of ours takes the signal, and hands it to the program's
+handler as soon as what that raises can be caught.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from taskmet import _native
+from taskmet.errors import Reject, Stop, TaskMetError
+
+OK, REJECT, STOP, ERROR = (_native.CALLBACK[name] for name in ("ok", "reject", "stop", "error"))
+
+
+class _Call:
+    """A native call in progress on a thread."""
+
+    __slots__ = ("exception", "in_main_thread")
+
+    def __init__(self) -> None:
+        self.exception: BaseException | None = None
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+
+
+class _Calls(threading.local):
+    """This thread's native calls in progress, outermost first."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Call] = []
+
+
+_calls = _Calls()
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Ctrl-C
+
+
+class _Interrupts:
+    """Takes SIGINT while native code runs. Only the main thread comes here, as only there Python runs signal handlers."""
+
+    def __init__(self) -> None:
+        self.handler: Any = None
+        #: Whether the code that runs now is inside a wrapper's `try`.
+        self.can_raise = False
+        self.pending: int | None = None
+
+    def install(self) -> bool:
+        """Whether it did: not twice, and not where the program ignores Ctrl-C or leaves it to the system."""
+        handler = signal.getsignal(signal.SIGINT)
+        if not callable(handler) or handler == self._take:
+            return False
+        self.handler, self.pending = handler, None
+        signal.signal(signal.SIGINT, self._take)
+        return True
+
+    def remove(self) -> None:
+        signal.signal(signal.SIGINT, self.handler)
+
+    def _take(self, number: int, frame: Any) -> None:
+        self.pending = number
+        if self.can_raise:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Hands a signal that was taken to the program's handler, which usually raises."""
+        number, self.pending = self.pending, None
+        if number is not None:
+            self.can_raise = False
+            try:
+                self.handler(number, None)
+            except BaseException:
+                raise
+            else:
+                self.can_raise = bool(_calls.stack)
+
+
+_interrupts = _Interrupts()
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Native calls that may call back
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> None:
+    """Calls the library; raises what a Python function raised in it, else what the status stands for."""
+    current = _Call()
+    failure: BaseException | None = None
+    installed = current.in_main_thread and _interrupts.install()
+    could_raise, _interrupts.can_raise = _interrupts.can_raise, False if current.in_main_thread else _interrupts.can_raise
+    _calls.stack.append(current)
+    try:
+        function(*arguments)
+    except TaskMetError as error:
+        failure = error
+    finally:
+        _calls.stack.pop()
+        if current.in_main_thread:
+            _interrupts.can_raise = could_raise
+        if installed:
+            _interrupts.remove()
+    failure = current.exception or failure
+    try:
+        if failure is not None:
+            raise failure
+        if current.in_main_thread:
+            _interrupts.deliver()
+    finally:
+        # The traceback holds this frame: without this, a cycle.
+        del failure, current
+
+
+def exception_pending() -> bool:
+    """Whether a Python function has raised in the native call in progress."""
+    return bool(_calls.stack) and _calls.stack[-1].exception is not None
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Functions that the library calls
+
+_keys = itertools.count(1)
+_owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+
+def register(owner: Any) -> int:
+    """A `user` pointer by which `entry` finds the owner, which must be kept alive by whatever uses the callbacks."""
+    key = next(_keys)
+    _owners[key] = owner
+    return key
+
+
+def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:
+    """Decorates `body(owner, *arguments)`, whose answer is a status (None: OK), into a function that the library can call."""
+
+    def decorate(body: Callable[..., int | None]) -> Any:
+        def enter(user: int, *arguments: Any) -> int:
+            stack = _calls.stack
+            current = stack[-1] if stack else None
+            main = current is not None and current.in_main_thread
+            try:
+                try:
+                    if main:
+                        _interrupts.can_raise = True
+                        _interrupts.deliver()
+                    return body(_owner(user), *arguments) or OK
+                finally:
+                    if main:
+                        _interrupts.can_raise = False
+            except Reject:
+                return REJECT
+            except Stop:
+                return STOP
+            except BaseException as exception:
+                _keep(exception, current, user)
+                return ERROR
+
+        return prototype(enter)
+
+    return decorate
+
+
+def _owner(user: int) -> Any:
+    owner = _owners.get(user)
+    if owner is None:
+        raise ReferenceError("the Python object behind a callback is gone")
+    return owner
+
+
+def _keep(exception: BaseException, current: _Call | None, user: int) -> None:
+    """Keeps the first exception with the call in progress; on a thread of the library's own, with the owner."""
+    if current is None:
+        owner = _owners.get(user)
+        if owner is not None:
+            owner._failure = exception
+    elif current.exception is None:
+        current.exception = exception

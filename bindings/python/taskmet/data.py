@@ -1,0 +1,192 @@
+"""Data for training and judging: rows of features and targets, grouped into instances; and memory kept between calls."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Iterable, Sequence
+from ctypes import c_int64
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from taskmet import _native
+from taskmet._arrays import Reals, as_integers, as_matrix, as_vector, integers, matrix, reals, vector
+from taskmet._handles import NativeObject, create
+from taskmet._native import library
+
+# The arrays of borrowed datasets, until the library says that the last object which reads them is gone.
+_borrowed: dict[int, tuple[Reals, Reals]] = {}
+_keys = itertools.count(1)
+
+
+@_native.FREE
+def _release(key: int) -> None:
+    _borrowed.pop(key, None)
+
+
+class Dataset(NativeObject):
+    """Rows of features ``x`` and targets ``y``.
+
+    Parameters
+    ----------
+    x : array of shape (rows, features)
+    y : array of shape (rows, targets) or (rows,)
+    instances : array of shape (count + 1,), optional
+        Offsets that group the rows: instance k, one decision problem, owns rows ``instances[k]`` to ``instances[k + 1] - 1``.
+        Without them each row is its own instance.
+    weights : array of shape (rows,), optional
+        Sample weights of the prediction loss.
+    context : sequence of arrays, optional
+        What a task needs to know of each instance besides its rows; one array for each instance, which may differ in length.
+    copy : bool
+        False reads float64 arrays with contiguous rows where they are: they must not change while the dataset is used.
+        True takes a copy, and allows `refill`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from taskmet import Dataset
+    >>> Dataset(np.zeros((6, 2)), np.ones(6), instances=[0, 3, 6])
+    <Dataset rows=6 features=2 targets=1 instances=2>
+    """
+
+    _kind = "dataset"
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        instances: Iterable[int] | None = None,
+        weights: ArrayLike | None = None,
+        context: Sequence[ArrayLike] | None = None,
+        copy: bool = False,
+    ):
+        x, y = _rows(x, y)
+        sizes = (len(x), x.shape[1], *matrix(x), y.shape[1], *matrix(y))
+        if copy:
+            self._handle = create(library.dataset_create, *sizes)
+        else:
+            self._handle = self._borrow(sizes, x, y)
+        if instances is not None:
+            self.set_instances(instances)
+        if weights is not None:
+            self.set_weights(weights)
+        if context is not None:
+            self.set_context(context)
+
+    @staticmethod
+    def _borrow(sizes: tuple, x: Reals, y: Reals) -> int:
+        key = next(_keys)
+        _borrowed[key] = (x, y)
+        try:
+            return create(library.dataset_borrow, *sizes, _release, key)
+        except BaseException:
+            _borrowed.pop(key, None)
+            raise
+
+    def refill(self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> None:
+        """New contents, each row its own instance; for datasets made with ``copy=True``."""
+        x, y = _rows(x, y)
+        expected = (self.shape[1], self.shape[2])
+        if (x.shape[1], y.shape[1]) != expected:
+            raise ValueError(
+                f"x and y must have {expected[0]} and {expected[1]} columns, got {x.shape[1]} and {y.shape[1]}"
+            )
+        w = None if weights is None else as_vector(weights, "weights")
+        library.dataset_refill(self.handle, len(x), *matrix(x), *matrix(y), *vector(w))
+
+    def set_instances(self, instances: Iterable[int]) -> None:
+        """Groups the rows; see the parameter of the same name."""
+        offsets = as_integers(instances, "instances")
+        if len(offsets) < 2 or offsets[-1] != self.rows:
+            raise ValueError(f"instances must go from 0 to the number of rows, {self.rows}, got {offsets}")
+        library.dataset_set_instances(self.handle, len(offsets) - 1, integers(offsets))
+
+    def set_weights(self, weights: ArrayLike) -> None:
+        """Sample weights; see the parameter of the same name."""
+        library.dataset_set_weights(self.handle, *vector(as_vector(weights, "weights")))
+
+    def set_context(self, context: Sequence[ArrayLike] | None) -> None:
+        """What tasks need to know of each instance; None takes it away."""
+        if context is None:
+            library.dataset_set_context(self.handle, None, 0, None)
+            return
+        parts = [np.ravel(np.asarray(part, dtype=np.float64)) for part in context]
+        if len(parts) != self.instances:
+            raise ValueError(f"context must have an array for each of {self.instances} instances, got {len(parts)}")
+        values = np.concatenate(parts)
+        offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        # NULL would take the context away: an empty one still needs an address.
+        room = values if values.size else np.zeros(1)
+        library.dataset_set_context(self.handle, reals(room), len(parts), integers(offsets))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(rows, features, targets, instances)."""
+        sizes = [c_int64() for _ in range(4)]
+        library.dataset_shape(self.handle, *map(ctypes.byref, sizes))
+        rows, features, targets, instances = (size.value for size in sizes)
+        return rows, features, targets, instances
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return self.shape[0]
+
+    @property
+    def instances(self) -> int:
+        """The number of instances."""
+        return self.shape[3]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def _describe(self) -> str:
+        names = ("rows", "features", "targets", "instances")
+        return " ".join(f"{name}={size}" for name, size in zip(names, self.shape, strict=True))
+
+
+def _rows(x: ArrayLike, y: ArrayLike) -> tuple[Reals, Reals]:
+    x, y = as_matrix(x, "x"), as_matrix(y, "y")
+    if len(x) != len(y):
+        raise ValueError(f"x and y must have the same number of rows, got {len(x)} and {len(y)}")
+    return x, y
+
+
+def offsets_of(groups: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Rows in a stable order by group, and the offsets of the groups in that order.
+
+    Examples
+    --------
+    >>> order, offsets = offsets_of(["b", "a", "b"])
+    >>> order.tolist(), offsets.tolist()
+    ([1, 0, 2], [0, 1, 3])
+    """
+    labels = np.asarray(groups)
+    if labels.ndim != 1:
+        raise ValueError(f"groups must have one dimension, got shape {labels.shape}")
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.argsort(inverse, kind="stable"), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+class Workspace(NativeObject):
+    """Memory kept between calls, and the number of the library's own threads.
+
+    Parameters
+    ----------
+    threads : int
+        1 to 256; the results have the same bits for any number.
+    metric_cache_bytes : int
+        Memory for the metric's factors of all rows; 0 means 256 MiB.
+    """
+
+    _kind = "workspace"
+
+    def __init__(self, threads: int = 1, metric_cache_bytes: int = 0):
+        self.threads = threads
+        self._handle = create(library.workspace_create, threads, metric_cache_bytes)
+
+    def _describe(self) -> str:
+        return f"threads={self.threads}"
