@@ -19,9 +19,9 @@ _NO_REALS, _NO_INTEGERS = c_double * 0, c_int64 * 0
 
 
 def as_reals(values: ArrayLike, name: str) -> Reals:
-    """A float64 array of any strides; no copy where it is one already. Refuses what would lose its imaginary part."""
+    """A float64 array of any strides; no copy where it is one already. Refuses complex numbers, text, and objects."""
     array = np.asarray(values)
-    if array.dtype.kind not in "fiub" and array.dtype != object:
+    if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return np.asarray(array, dtype=np.float64)
 

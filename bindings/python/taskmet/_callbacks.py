@@ -109,20 +109,15 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
             _interrupts.can_raise = could_raise
         if installed:
             _interrupts.remove()
-    failure = current.exception or failure
+    if current.exception is not None:
+        failure, current.exception = current.exception, None
     try:
         if failure is not None:
             raise failure
         if current.in_main_thread:
             _interrupts.deliver()
     finally:
-        # The traceback holds this frame: without this, a cycle.
-        del failure, current
-
-
-def exception_pending() -> bool:
-    """Whether a Python function has raised in the native call in progress."""
-    return bool(_calls.stack) and _calls.stack[-1].exception is not None
+        del failure  # its traceback holds this frame: without this, a cycle
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -152,6 +147,8 @@ def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:
                     if main:
                         _interrupts.can_raise = True
                         _interrupts.deliver()
+                    if current is not None and current.exception is not None:
+                        return ERROR  # some functions have no answer to stop by: the next one has
                     return body(_owner(user), *arguments) or OK
                 finally:
                     if main:

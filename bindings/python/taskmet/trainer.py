@@ -51,9 +51,8 @@ def _log(listener: _Listener, level: int, message: bytes) -> None:
 
 
 @_callbacks.entry(_native.INTERRUPT_FN)
-def _interrupt(listener: _Listener) -> int:
-    """Being called at all is what lets Ctrl-C in; also stops after an exception in the log function, which returns nothing."""
-    return int(_callbacks.exception_pending())
+def _interrupt(listener: _Listener) -> None:
+    """Being called at all is what lets Ctrl-C in."""
 
 
 class Trainer(NativeObject):
@@ -166,7 +165,7 @@ class Trainer(NativeObject):
     def _run(self, function: Any, progress: list[Callable[[Record], Any]], out: Any) -> None:
         """Trains with the listeners in place, and takes them away."""
         listener, handle = _Listener(progress, self.log), self.handle
-        library.trainer_set_progress(handle, _progress if progress else _native.PROGRESS_FN(), listener.key)
+        library.trainer_set_progress(handle, _progress, listener.key)
         library.trainer_set_log(handle, _log if self.log else _native.LOG_FN(), listener.key)
         library.trainer_set_interrupt(handle, _interrupt, listener.key)
         try:
