@@ -1,0 +1,223 @@
+"""Training for a task in scikit-learn's manners: an estimator that goes into pipelines and searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
+
+from taskmet.data import Dataset, offsets_of
+from taskmet.metric import Metric
+from taskmet.models import MLP, Linear, Predictor
+from taskmet.tasks import Task
+from taskmet.trainer import Trainer
+
+
+class TaskMetRegressor(RegressorMixin, BaseEstimator):
+    """A regressor that is trained for what its predictions are used for.
+
+    Parameters
+    ----------
+    task : Task or function, optional
+        What predictions are for: a `Task`, or a function of a `TaskBatch` that returns (loss, gradient). None: nothing but the
+        squared error ("two-stage").
+    hidden : sequence of int
+        The predictor's hidden layers; none: a linear predictor.
+    activation : str
+        Of the predictor's hidden layers.
+    structure : str
+        Of the metric: "scalar", "diagonal", "lowrank" or "full".
+    rank : int, optional
+        Of a "lowrank" metric.
+    metric_hidden : sequence of int, or None
+        The hidden layers of the metric's network, which sees standardised features. None: a metric that is the same for all
+        rows.
+    standardize : bool
+        Whether an MLP sees standardised features, and predicts standardised targets. (A linear predictor needs neither.)
+    validation_fraction : float
+        The share of instances that choose the best model, at random; 0: training data choose it.
+    rho : float
+        Regularisation (rho/2)|theta|^2 of the predictor; biases are left out.
+    outer_iterations, metric_rate, patience, max_prediction_loss_ratio : optional
+        The library's options of these names; None: the library's defaults.
+    options : mapping, optional
+        Any other of the library's options, by name; see `taskmet.options`.
+    random_state : int, RandomState or None
+        Of the networks' initial weights, the batches and the validation instances.
+    progress : bool
+        Whether `fit` draws a bar.
+
+    Attributes
+    ----------
+    predictor_ : Predictor
+    metric_ : Metric
+    history_ : dict of arrays
+    report_ : FitReport
+    n_features_in_ : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from taskmet import TaskMetRegressor
+    >>> x = np.linspace(-1, 1, 101)[:, np.newaxis]
+    >>> def cost(batch):  # an error costs its square where x > 0.5, and nothing elsewhere
+    ...     error = np.where(batch.inputs > 0.5, batch.predictions - batch.targets, 0)
+    ...     return np.mean(error**2), 2 * error / len(error)
+    >>> two_stage = TaskMetRegressor().fit(x, x[:, 0] ** 2)
+    >>> model = TaskMetRegressor(cost, random_state=1).fit(x, x[:, 0] ** 2)
+    >>> errors = [abs(m.predict([[0.75]])[0] - 0.75**2) for m in (two_stage, model)]
+    >>> errors[1] < 0.2 * errors[0]
+    True
+    """
+
+    def __init__(
+        self,
+        task: Task | Callable[..., Any] | None = None,
+        *,
+        hidden: Sequence[int] = (),
+        activation: str = "relu",
+        structure: str = "diagonal",
+        rank: int | None = None,
+        metric_hidden: Sequence[int] | None = (16,),
+        standardize: bool = True,
+        validation_fraction: float = 0.0,
+        rho: float = 0.0,
+        outer_iterations: int | None = None,
+        metric_rate: float | None = None,
+        patience: int | None = None,
+        max_prediction_loss_ratio: float | None = None,
+        options: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+        progress: bool = False,
+    ):
+        self.task = task
+        self.hidden = hidden
+        self.activation = activation
+        self.structure = structure
+        self.rank = rank
+        self.metric_hidden = metric_hidden
+        self.standardize = standardize
+        self.validation_fraction = validation_fraction
+        self.rho = rho
+        self.outer_iterations = outer_iterations
+        self.metric_rate = metric_rate
+        self.patience = patience
+        self.max_prediction_loss_ratio = max_prediction_loss_ratio
+        self.options = options
+        self.random_state = random_state
+        self.progress = progress
+
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803, scikit-learn's name
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> TaskMetRegressor:
+        """Trains.
+
+        Parameters
+        ----------
+        X : array of shape (rows, features)
+        y : array of shape (rows,) or (rows, targets)
+        groups : array of shape (rows,), optional
+            The instance, one decision problem, that each row belongs to. None: each row is one.
+        sample_weight : array of shape (rows,), optional
+            Weights of the prediction loss.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = np.asarray(y, dtype=np.float64)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
+        self._one_column = y.ndim == 1
+        seed = self._seed()
+        training, validation = self._datasets(X, y.reshape(len(X), -1), groups, weights, seed)
+        with training, validation or training:
+            self._train(training, validation, X, seed)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
+        """Predictions: (rows,) where y was a vector, else (rows, targets)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        predictions = self.predictor_.predict(X)
+        return predictions[:, 0] if self._one_column else predictions
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        # Without a random state too the initial weights are the same each time, as for scikit-learn's linear models.
+        return 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31))
+
+    def _datasets(
+        self, x: NDArray, y: NDArray, groups: ArrayLike | None, weights: NDArray | None, seed: int
+    ) -> tuple[Dataset, Dataset | None]:
+        """Training data, and validation data if a share of the instances is asked for."""
+        order, offsets = np.arange(len(x)), np.arange(len(x) + 1)
+        if groups is not None:
+            check_consistent_length(x, groups)
+            order, offsets = offsets_of(groups)
+        instances = [order[first:last] for first, last in zip(offsets, offsets[1:], strict=False)]
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be in [0, 1), got {self.validation_fraction}")
+        held_out = int(round(self.validation_fraction * len(instances)))
+        if held_out == 0:
+            return _dataset(x, y, weights, instances), None
+        if held_out == len(instances):
+            raise ValueError(f"validation_fraction {self.validation_fraction} leaves none of {held_out} instances")
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(instances))[:held_out])
+        kept = np.setdiff1d(np.arange(len(instances)), chosen)
+        parts = ([instances[k] for k in kept], [instances[k] for k in chosen])
+        return _dataset(x, y, weights, parts[0]), _dataset(x, y, weights, parts[1])
+
+    def _train(self, training: Dataset, validation: Dataset | None, x: NDArray, seed: int) -> None:
+        predictor = self._make_predictor(training, seed)
+        metric = self._make_metric(training, x, seed)
+        with Trainer(predictor, metric, training, self.task, validation, **self._trainer_options(seed)) as trainer:
+            trainer.fit(progress=self.progress)
+            self.predictor_, self.metric_ = trainer.predictor_, trainer.metric_
+            self.history_, self.report_ = trainer.history_, trainer.report_
+        self.n_iter_ = self.report_.iterations
+
+    def _make_predictor(self, training: Dataset, seed: int) -> Predictor:
+        _, inputs, outputs, _ = training.shape
+        predictor: Predictor
+        if len(self.hidden) == 0:
+            predictor = Linear(inputs, outputs)
+        else:
+            predictor = MLP(inputs, outputs, self.hidden, self.activation, seed=seed)
+            if self.standardize:
+                predictor.fit_standardization(training)
+        predictor.set_penalize_bias(False)
+        return predictor
+
+    def _make_metric(self, training: Dataset, x: NDArray, seed: int) -> Metric:
+        _, inputs, outputs, _ = training.shape
+        if self.metric_hidden is None:
+            return Metric.constant(outputs, self.structure, self.rank, seed)
+        metric = Metric.conditional(inputs, outputs, self.structure, self.rank, self.metric_hidden, seed=seed)
+        scale = x.std(axis=0)
+        metric.set_standardization(x.mean(axis=0), np.where(scale > 0, scale, 1.0))
+        return metric
+
+    def _trainer_options(self, seed: int) -> dict[str, Any]:
+        names = ("outer_iterations", "metric_rate", "patience", "max_prediction_loss_ratio")
+        named = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        method = {} if self.task is not None else {"method": "two_stage", "outer_iterations": 0}
+        return {"rho": self.rho, "penalize_bias": 0, "seed": seed, **named, **method, **(self.options or {})}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _dataset(x: NDArray, y: NDArray, weights: NDArray | None, instances: list[NDArray]) -> Dataset:
+    order = np.concatenate(instances)
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in instances])])
+    return Dataset(x[order], y[order], instances=offsets, weights=None if weights is None else weights[order])
