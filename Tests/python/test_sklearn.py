@@ -18,12 +18,18 @@ from taskmet import TaskMetRegressor
 QUICK = {"outer_iterations": 5}
 
 
+def expected_failures(estimator):
+    """A network's training is iterative: a weight of 2 and a repeated row lead near each other, not to the same place."""
+    return {"check_sample_weight_equivalence_on_dense_data": "iterative"} if estimator.hidden else {}
+
+
 @parametrize_with_checks(
     [
         TaskMetRegressor(),
         TaskMetRegressor(taskmet.squared_error, **QUICK),
         TaskMetRegressor(hidden=[8], options={"inner_solver": "lbfgs"}),
-    ]
+    ],
+    expected_failed_checks=expected_failures,
 )
 def test_estimator_contract(estimator, check):
     check(estimator)
@@ -93,7 +99,14 @@ def test_clone_and_pickle():
 
 
 def test_pipeline_and_search():
-    pipeline = make_pipeline(PolynomialFeatures(include_bias=False), StandardScaler(), TaskMetRegressor(cost, **QUICK))
+
+    def asymmetric(batch):
+        error = batch.predictions - batch.targets
+        weight = np.where(error < 0, 2.0, 1.0)
+        return np.mean(weight * error**2), 2 * weight * error / error.size
+
+    regressor = TaskMetRegressor(asymmetric, **QUICK)
+    pipeline = make_pipeline(PolynomialFeatures(include_bias=False), StandardScaler(), regressor)
     grid = {"polynomialfeatures__degree": [1, 2], "taskmetregressor__metric_rate": [0.01, 0.1]}
     search = GridSearchCV(pipeline, grid, cv=3).fit(X, Y[:, 0])
     assert search.best_params_["polynomialfeatures__degree"] == 2
@@ -111,6 +124,7 @@ def test_groups_by_metadata_routing():
     groups = np.arange(101) // 10
     with sklearn.config_context(enable_metadata_routing=True):
         model = TaskMetRegressor(task, **QUICK).set_fit_request(groups=True, sample_weight=True)
+        model.set_score_request(sample_weight=True)
         routed = {"groups": groups, "sample_weight": np.ones(101)}
         scores = cross_val_score(model, X, X[:, 0], cv=GroupKFold(3), params=routed)
     assert len(scores) == 3

@@ -137,3 +137,29 @@ class _EachProblem:
 
     def __call__(self, batch: OracleBatch) -> Reals:
         return np.concatenate([np.asarray(self.solve(costs), dtype=np.float64).ravel() for costs in batch])
+
+
+class ConvertedBatch:
+    """A `TaskBatch` whose arrays are another library's: `targets`, `inputs` and `context` are converted when looked at."""
+
+    def __init__(self, batch: TaskBatch, convert: Callable[[Reals], Any]):
+        self._batch, self._convert = batch, convert
+
+    @cached_property
+    def targets(self) -> Any:
+        """rows x outputs."""
+        return self._convert(self._batch.targets)
+
+    @cached_property
+    def inputs(self) -> Any:
+        """rows x features."""
+        return self._convert(self._batch.inputs)
+
+    @cached_property
+    def context(self) -> list[Any] | None:
+        """The dataset's context of each instance."""
+        arrays = self._batch.context
+        return None if arrays is None else [self._convert(array) for array in arrays]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)

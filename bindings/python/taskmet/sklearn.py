@@ -18,6 +18,9 @@ from taskmet.models import MLP, Linear, Predictor
 from taskmet.tasks import Task
 from taskmet.trainer import Trainer
 
+# Means and scales of columns.
+_Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 
 class TaskMetRegressor(RegressorMixin, BaseEstimator):
     """A regressor that is trained for what its predictions are used for.
@@ -72,7 +75,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     >>> two_stage = TaskMetRegressor().fit(x, x[:, 0] ** 2)
     >>> model = TaskMetRegressor(cost, random_state=1).fit(x, x[:, 0] ** 2)
     >>> errors = [abs(m.predict([[0.75]])[0] - 0.75**2) for m in (two_stage, model)]
-    >>> errors[1] < 0.2 * errors[0]
+    >>> bool(errors[1] < 0.2 * errors[0])
     True
     """
 
@@ -136,9 +139,10 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
         self._one_column = y.ndim == 1
         seed = self._seed()
-        training, validation = self._datasets(X, y.reshape(len(X), -1), groups, weights, seed)
+        y = y.reshape(len(X), -1)
+        training, validation = self._datasets(X, y, groups, weights, seed)
         with training, validation or training:
-            self._train(training, validation, X, seed)
+            self._train(training, validation, _moments(X, weights), _moments(y, weights), seed)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
@@ -175,34 +179,36 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         parts = ([instances[k] for k in kept], [instances[k] for k in chosen])
         return _dataset(x, y, weights, parts[0]), _dataset(x, y, weights, parts[1])
 
-    def _train(self, training: Dataset, validation: Dataset | None, x: NDArray, seed: int) -> None:
-        predictor = self._make_predictor(training, seed)
-        metric = self._make_metric(training, x, seed)
+    def _train(
+        self, training: Dataset, validation: Dataset | None, inputs: _Moments, targets: _Moments, seed: int
+    ) -> None:
+        predictor = self._make_predictor(inputs, targets, seed)
+        metric = self._make_metric(inputs, len(targets[0]), seed)
         with Trainer(predictor, metric, training, self.task, validation, **self._trainer_options(seed)) as trainer:
             trainer.fit(progress=self.progress)
             self.predictor_, self.metric_ = trainer.predictor_, trainer.metric_
             self.history_, self.report_ = trainer.history_, trainer.report_
         self.n_iter_ = self.report_.iterations
 
-    def _make_predictor(self, training: Dataset, seed: int) -> Predictor:
-        _, inputs, outputs, _ = training.shape
+    def _make_predictor(self, inputs: _Moments, targets: _Moments, seed: int) -> Predictor:
+        sizes = len(inputs[0]), len(targets[0])
         predictor: Predictor
         if len(self.hidden) == 0:
-            predictor = Linear(inputs, outputs)
+            predictor = Linear(*sizes)
         else:
-            predictor = MLP(inputs, outputs, self.hidden, self.activation, seed=seed)
+            predictor = MLP(*sizes, self.hidden, self.activation, seed=seed)
             if self.standardize:
-                predictor.fit_standardization(training)
+                predictor.set_standardization(*inputs, *targets)
         predictor.set_penalize_bias(False)
         return predictor
 
-    def _make_metric(self, training: Dataset, x: NDArray, seed: int) -> Metric:
-        _, inputs, outputs, _ = training.shape
+    def _make_metric(self, inputs: _Moments, outputs: int, seed: int) -> Metric:
         if self.metric_hidden is None:
             return Metric.constant(outputs, self.structure, self.rank, seed)
-        metric = Metric.conditional(inputs, outputs, self.structure, self.rank, self.metric_hidden, seed=seed)
-        scale = x.std(axis=0)
-        metric.set_standardization(x.mean(axis=0), np.where(scale > 0, scale, 1.0))
+        metric = Metric.conditional(
+            len(inputs[0]), outputs, self.structure, self.rank, self.metric_hidden, seed=seed
+        )
+        metric.set_standardization(*inputs)
         return metric
 
     def _trainer_options(self, seed: int) -> dict[str, Any]:
@@ -215,6 +221,15 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _moments(values: NDArray, weights: NDArray | None) -> _Moments:
+    """Means and standard deviations of the columns; a column that does not vary has scale 1."""
+    if weights is not None and not np.any(weights > 0):
+        weights = None
+    mean = np.average(values, axis=0, weights=weights)
+    scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+    return mean, np.where(scale > 1e-12 * (np.abs(mean) + 1e-300), scale, 1.0)
 
 
 def _dataset(x: NDArray, y: NDArray, weights: NDArray | None, instances: list[NDArray]) -> Dataset:
