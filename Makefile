@@ -28,8 +28,8 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python install uninstall \
-  clean format lint help system-packages system-packages-test
+.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python test-all \
+  wheel test-wheel install uninstall clean format lint help system-packages system-packages-test
 
 ## all: the library and the command line; what `make` does and `make install` installs
 all: build cli
@@ -114,13 +114,43 @@ test-examples: build
 test-packaging: build cli
 	bash Tests/packaging/run.sh "$(CURDIR)/$(BUILT)"
 
+PIP := -m pip --quiet --disable-pip-version-check
+# Puts the package with the built library into the virtual environment $(1).
+install_package = $(1)/bin/python $(PIP) install --no-deps --no-build-isolation --force-reinstall ./bindings/python
+
+# The tests, and the docstrings' examples, run against the installed package.
 test-python: build .venv/installed
-	TASKMET_LIBRARY="$(CURDIR)/$(BUILT)/libtaskmet.so" .venv/bin/python -m pytest Tests/python
+	$(call install_package,.venv)
+	env -u TASKMET_LIBRARY -u PYTHONPATH .venv/bin/python -m pytest --doctest-modules Tests/python \
+	  --pyargs taskmet --ignore-glob='*/taskmet/torch.py' --ignore-glob='*/taskmet/jax.py'
+
+## test-all: make test, and the Python package against PyTorch, JAX and cvxpylayers (some hundred megabytes to download)
+test-all: test test-wheel .venv-all/installed
+	$(call install_package,.venv-all)
+	env -u TASKMET_LIBRARY -u PYTHONPATH .venv-all/bin/python -m pytest --doctest-modules Tests/python_live \
+	  --pyargs taskmet.torch taskmet.jax
 
 .venv/installed: Tests/python/requirements.txt
-	python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+.venv-all/installed: Tests/python_live/requirements.txt Tests/python/requirements.txt
+.venv/installed .venv-all/installed:
+	python3 -m venv $(@D)
+	$(@D)/bin/python $(PIP) install -r $<
 	@touch $@
+
+WHEELS := .build/wheels
+## wheel: the Python package with the library, for this platform, in .build/wheels; in repaired/ with OpenBLAS inside
+wheel: build .venv/installed
+	rm -rf $(WHEELS)
+	mkdir -p $(WHEELS)
+	strip --strip-unneeded -o $(WHEELS)/libtaskmet.so $(BUILT)/libtaskmet.so
+	TASKMET_LIBRARY="$(CURDIR)/$(WHEELS)/libtaskmet.so" .venv/bin/python $(PIP) wheel --no-deps --no-build-isolation \
+	  --wheel-dir $(WHEELS) ./bindings/python
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m auditwheel repair --wheel-dir $(WHEELS)/repaired $(WHEELS)/*.whl
+	@ls $(WHEELS)/*.whl $(WHEELS)/repaired/*.whl
+
+# The repaired wheel, in an empty environment, runs the README's program as printed and the package's tests.
+test-wheel: wheel
+	bash Tests/packaging/wheel.sh "$(CURDIR)/$(WHEELS)/repaired"
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -163,7 +193,7 @@ uninstall:
 
 ## clean: removes all that was built, and the Python environment of the tests
 clean:
-	rm -rf .build .venv Package.resolved .pytest_cache
+	rm -rf .build .venv .venv-all Package.resolved .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ## format: formats the Swift sources in place
