@@ -220,7 +220,7 @@ def test_hessian_vector_product(problem):
 
 def test_hypergradient(problem):
     g = torch.autograd.grad((problem.predict(problem.theta) * torch.from_numpy(problem.c)).sum(), problem.theta)[0]
-    v = torch.linalg.solve(problem.hessian() + RIDGE * torch.eye(len(g)), g)
+    v = torch.linalg.solve(problem.hessian() + RIDGE * torch.eye(len(g), dtype=torch.float64), g)
     slope = torch.autograd.grad(problem.loss(problem.theta, problem.phi), problem.theta, create_graph=True)[0]
     expected = -torch.autograd.grad(slope @ v, problem.phi)[0]
     actual, report = taskmet.hypergradient(*problem.objects, problem.c, RHO, solver="dense", ridge=RIDGE)

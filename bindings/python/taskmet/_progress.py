@@ -46,14 +46,14 @@ def describe(record: Record) -> str:
 
 
 class _Line:
-    """One line on standard error, drawn at most ten times a second."""
+    """One line on standard error, drawn at most twice a second."""
 
     def __init__(self, total: int):
         self.total, self.start, self.drawn, self.width = total, time.monotonic(), -math.inf, 0
 
     def draw(self, iteration: int, text: str) -> None:
         now = time.monotonic()
-        if now - self.drawn < 0.1 and iteration < self.total:
+        if now - self.drawn < 0.5 and iteration < self.total:
             return
         self.drawn = now
         left = (now - self.start) * (self.total - iteration) / iteration if iteration else math.nan
