@@ -1,5 +1,7 @@
 """The package against PyTorch, live: tasks through autograd, weights, loss, gradients, H w, and the hypergradient."""
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -97,6 +99,16 @@ def test_the_cubic_problem_by_torch_and_by_the_built_in_task():
     assert slopes[0] > 0
     assert slopes[1] == pytest.approx(slopes[0], rel=1e-6)
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_portfolio_by_cvxpylayers_and_by_the_built_in_task():
+    """The example prints for each the two-stage loss and TaskMet's: the same, and lower."""
+    example = Path(__file__).parents[2] / "bindings" / "python" / "examples" / "portfolio_cvxpylayers.py"
+    command = [sys.executable, example, "--days", "20", "--iterations", "8"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    layers, built_in = (re.findall(r"-?\d+\.\d{6}", line) for line in printed.splitlines()[1:])
+    assert np.allclose(np.float64(layers), np.float64(built_in), rtol=0, atol=2e-6)
+    assert float(layers[1]) < float(layers[0])
 
 
 # ----------------------------------------------------------------------------------------------------------------------

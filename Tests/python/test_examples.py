@@ -1,0 +1,59 @@
+"""The examples run, and reach what they promise; the notebook too."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+from nbclient import NotebookClient
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "bindings" / "python" / "examples"
+
+
+def run(name, *arguments):
+    """What an example prints."""
+    command = [sys.executable, EXAMPLES / name, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_quickstart():
+    first, last = map(float, re.findall(r"cost (\S+)", run("quickstart.py")))
+    assert last < 0.1 * first
+
+
+def write_load(path):
+    """A year of hourly load that is higher when it is hot or cold, with summer time, a gap, and daily noise."""
+    generator = np.random.default_rng(0)
+    hours = np.arange(24 * 365)
+    hours = hours[(hours < 2000) | (hours >= 2003)]
+    angle = 2 * np.pi * hours / 24
+    temperature = 55 - 25 * np.cos(angle / 365) - 8 * np.cos(angle) + np.repeat(generator.normal(0, 6, 365), 24)[hours]
+    load = 0.8 + 0.0003 * (temperature - 60) ** 2 - 0.15 * np.cos(angle) + generator.normal(0, 0.03, len(hours))
+    np.savetxt(path, np.column_stack([1.2e9 // 86400 * 86400 + 18000 + 3600.0 * hours, load, temperature]), "%.6f")
+
+
+def test_grid_scheduling(tmp_path):
+    write_load(tmp_path / "load.txt")
+    printed = run("grid_scheduling.py", tmp_path / "load.txt", "--iterations", 30, "--cap", 1.2)
+    assert "218 days to train on, 73 for validation, 73 for the test" in printed
+    first, last = map(float, re.findall(r"  cost (\S+)", printed))
+    assert last < 0.9 * first
+
+
+def test_newsvendor():
+    printed = run("newsvendor.py", "--days", 60, "--iterations", 15)
+    quality = {line.split()[0]: float(line.split()[3]) for line in printed.splitlines()[1:]}
+    assert quality["TaskMet"] > quality["two-stage"]
+
+
+def test_notebook(tmp_path):
+    """Every cell runs; the last one asserts what the text says."""
+    notebook = nbformat.read(EXAMPLES / "where_errors_matter.ipynb", as_version=4)
+    os.environ.setdefault("MPLCONFIGDIR", str(tmp_path))
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
