@@ -25,6 +25,29 @@ def test_quickstart():
     assert last < 0.1 * first
 
 
+def fenced(text):
+    """The Python programs of a Markdown text, as one."""
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def run_text(text, directory):
+    command = [sys.executable, "-c", fenced(text)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=directory).stdout
+
+
+def test_programs_of_the_readme_and_the_guide(tmp_path):
+    """They run as printed, and learn what they are there to show."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    report = run_text(readme, tmp_path)
+    first, best = (float(re.search(rf"{name}_task_loss=([^,]+)", report).group(1)) for name in ("first", "best"))
+    assert best < 0.1 * first
+    assert (tmp_path / "line.safetensors").exists()
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    chapter = re.search(r"^## From Python\n(.*?)^## ", guide, flags=re.MULTILINE | re.DOTALL).group(1)
+    two_stage, ours = map(float, run_text(chapter, tmp_path).splitlines()[:2])
+    assert two_stage < 0 < 0.9 < ours
+
+
 def write_load(path):
     """A year of hourly load that is higher when it is hot or cold, with summer time, a gap, and daily noise."""
     generator = np.random.default_rng(0)
