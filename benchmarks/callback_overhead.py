@@ -72,7 +72,9 @@ def main():
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    training, validation, _ = grid_scheduling.split(*grid_scheduling.make_rows(grid_scheduling.read_days(arguments.path)))
+    training, validation, _ = grid_scheduling.split(
+        *grid_scheduling.make_rows(grid_scheduling.read_days(arguments.path))
+    )
     with tempfile.TemporaryDirectory() as directory:
         tasks = {"C": CTask(directory), "Python": taskmet.CallbackTask(grid_scheduling.cost_of_schedules)}
         seconds = {name: [] for name in tasks}

@@ -255,9 +255,7 @@ def test_loss_value_gradient(setup):
 def test_workspace_and_threads_leave_the_bits(setup):
     value, gradient = taskmet.loss_value_and_gradient(*setup.objects, setup.rho)
     for threads in (1, 2):
-        again, gradient_again = taskmet.loss_value_and_gradient(
-            *setup.objects, setup.rho, taskmet.Workspace(threads)
-        )
+        again, gradient_again = taskmet.loss_value_and_gradient(*setup.objects, setup.rho, taskmet.Workspace(threads))
         assert again == value
         assert np.array_equal(gradient_again, gradient)
 

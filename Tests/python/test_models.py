@@ -114,7 +114,10 @@ def test_predictor_keeps_penalize_bias(tmp_path, generator, x):
     predictor.set_penalize_bias(False)
     predictor.save(tmp_path / "p.safetensors")
     loaded = taskmet.Predictor.load(tmp_path / "p.safetensors")
-    dataset, metric = taskmet.Dataset(x, generator.standard_normal((ROWS, OUTPUTS))), taskmet.Metric.constant(OUTPUTS, "full")
+    dataset, metric = (
+        taskmet.Dataset(x, generator.standard_normal((ROWS, OUTPUTS))),
+        taskmet.Metric.constant(OUTPUTS, "full"),
+    )
     before, after = (taskmet.loss_value(p, metric, dataset, rho=1.0) for p in (predictor, loaded))
     assert before == after
 

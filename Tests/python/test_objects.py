@@ -65,7 +65,8 @@ def test_layouts(name):
 
 def test_broadcast_rows_are_copied():
     assert np.array_equal(
-        two_outputs()[0].predict(np.broadcast_to(x[:1], (4, FEATURES))), two_outputs()[0].predict(np.repeat(x[:1], 4, 0))
+        two_outputs()[0].predict(np.broadcast_to(x[:1], (4, FEATURES))),
+        two_outputs()[0].predict(np.repeat(x[:1], 4, 0)),
     )
 
 

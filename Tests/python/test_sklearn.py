@@ -19,7 +19,8 @@ QUICK = {"outer_iterations": 5}
 
 
 def expected_failures(estimator):
-    """A network's training is iterative: a weight of 2 and a repeated row lead near each other, not to the same place."""
+    """A network's training is iterative: a weight of 2 and a repeated row lead near each other, not to the same
+    place."""
     return {"check_sample_weight_equivalence_on_dense_data": "iterative"} if estimator.hidden else {}
 
 

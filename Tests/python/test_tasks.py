@@ -1,4 +1,5 @@
-"""Each kind of task through the package: arguments arrive where they belong, and the values are those of closed forms."""
+"""Each kind of task through the package: arguments arrive where they belong, and the values are those of closed
+forms."""
 
 import copy
 import pickle

@@ -58,7 +58,8 @@ def test_torch_task_errors():
 
 
 def soft_top_one(predictions, batch):
-    """Minus the worth of what a softened choice of one item of each instance takes: the cubic problem's task in ten lines."""
+    """Minus the worth of what a softened choice of one item of each instance takes: the cubic problem's task in ten
+    lines."""
     scores = predictions.reshape(batch.instance_count, -1)
     worth = batch.targets.reshape(batch.instance_count, -1)
     if batch.phase == "validation":
@@ -74,7 +75,8 @@ def soft_top_one(predictions, batch):
 
 
 def implicit_shift(z, shift):
-    """The shift with which sum sigmoid(z + shift) = 1, and its derivative by the implicit function theorem: a Newton step."""
+    """The shift with which sum sigmoid(z + shift) = 1, and its derivative by the implicit function theorem: a Newton
+    step."""
     taken = torch.sigmoid(z + shift)
     slope = (taken * (1 - taken)).sum(1, keepdim=True).detach()
     return shift - (taken.sum(1, keepdim=True) - 1) / slope
@@ -121,7 +123,9 @@ ACTIVATIONS = [nn.ReLU(), nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.ELU(), nn.
 @pytest.mark.parametrize("bias", [True, False])
 def test_weights_there_and_back(activation, bias):
     torch.manual_seed(3)
-    module = nn.Sequential(nn.Linear(3, 5), activation, nn.Linear(5, 4, bias=bias), activation, nn.Linear(4, 2)).double()
+    module = nn.Sequential(
+        nn.Linear(3, 5), activation, nn.Linear(5, 4, bias=bias), activation, nn.Linear(4, 2)
+    ).double()
     x = np.random.default_rng(1).standard_normal((20, 3))
     predictor = taskmet.torch.from_torch(module)
     expected = module(torch.from_numpy(x)).detach().numpy()
@@ -178,9 +182,7 @@ class Problem:
         self.c, self.w = generator.standard_normal((15, 2)), None
         self.predictor = taskmet.MLP(3, 2, [4], "tanh", seed=seed)
         self.metric = taskmet.Metric.conditional(3, 2, "full", hidden=[5], activation="softplus", seed=seed)
-        self.metric.parameters = self.metric.parameters + 0.3 * generator.standard_normal(
-            self.metric.parameter_count
-        )
+        self.metric.parameters = self.metric.parameters + 0.3 * generator.standard_normal(self.metric.parameter_count)
         self.w = generator.standard_normal(self.predictor.parameter_count)
         self.objects = (self.predictor, self.metric, taskmet.Dataset(x, y, weights=weights))
         self.x, self.y, self.weights = map(torch.from_numpy, (x, y, weights))

@@ -1,4 +1,5 @@
-"""Builds the wheel: puts libtaskmet.so into the package, tags the wheel for this platform, and takes the version from the header.
+"""Builds the wheel: puts libtaskmet.so into the package, tags the wheel for this platform, and takes the version from
+the header.
 
 The library is the file named by TASKMET_LIBRARY, else the repository's release build.
 """

@@ -1,12 +1,13 @@
 """Scheduling generation for tomorrow (Donti, Amos and Kolter 2017) on real load data.
 
-A linear model forecasts a day's 24 hourly loads, what is forecast is scheduled, and a shortage costs a hundred times as much as
-a surplus. A task's gain is paid for with forecast error: the option max_prediction_loss_ratio caps that price.
+A linear model forecasts a day's 24 hourly loads, what is forecast is scheduled, and a shortage costs a hundred times
+as much as a surplus. A task's gain is paid for with forecast error: the option max_prediction_loss_ratio caps that
+price.
 
     python grid_scheduling.py pjm_load_data_2008-11.txt [--cap 1.05] [--iterations 200]
 
-The file has a line for each hour: unix time, load (10^5 MW), temperature (F). It is power_sched/pjm_load_data_2008-11.txt of
-https://github.com/locuslab/e2e-model-learning (plain, or packed by gzip).
+The file has a line for each hour: unix time, load (10^5 MW), temperature (F). It is
+power_sched/pjm_load_data_2008-11.txt of https://github.com/locuslab/e2e-model-learning (plain, or packed by gzip).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import datetime
 import zoneinfo
 
 import numpy as np
+
 import taskmet
 
 HOURS = 24

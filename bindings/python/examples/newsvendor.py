@@ -1,9 +1,10 @@
 """A newsvendor with a truck: how much to load of each product, when all that there is is a program that decides.
 
-Each day a truck with room for CAPACITY crates is loaded with products, 0 to LEVELS - 1 crates of each, before the demand is
-known. A model predicts what each level of each product will cost; the loading program takes one level for each product, so that
-all fit and the predicted costs are least, by dynamic programming. TaskMet sees no more of it than its decisions, perturbs the
-predictions, and learns from the mean decision which errors of the model matter (Berthet et al. 2020).
+Each day a truck with room for CAPACITY crates is loaded with products, 0 to LEVELS - 1 crates of each, before the
+demand is known. A model predicts what each level of each product will cost; the loading program takes one level for
+each product, so that all fit and the predicted costs are least, by dynamic programming. TaskMet sees no more of it
+than its decisions, perturbs the predictions, and learns from the mean decision which errors of the model matter
+(Berthet et al. 2020).
 
     python newsvendor.py [--seed 0]
 """
@@ -11,6 +12,7 @@ predictions, and learns from the mean decision which errors of the model matter 
 import argparse
 
 import numpy as np
+
 import taskmet
 
 PRODUCTS, LEVELS, CAPACITY, FEATURES = 8, 6, 12, 2
@@ -20,7 +22,8 @@ SHORTAGE, SURPLUS = 6.0, 1.0
 def make_days(generator, days):
     """Rows of products, day by day: features, and what each level turned out to cost."""
     x = generator.uniform(-1, 1, (days * PRODUCTS, FEATURES))
-    # A curve that the linear model cannot follow: least squares gets a line that falls, and the highest demand is at the right.
+    # A curve that the linear model cannot follow: least squares gets a line that falls, and the highest demand is at
+    # the right.
     mean = 2.5 + 7 * x[:, 0] ** 3 - 4.5 * x[:, 0] + 0.5 * x[:, 1]
     demand = np.maximum(mean + generator.normal(0, 0.3, len(x)), 0)[:, np.newaxis]
     crates = np.arange(LEVELS)
@@ -69,7 +72,8 @@ def main():
     for name, predictor in (("two-stage", two_stage), ("TaskMet", trainer.predictor_)):
         report = task.decision_quality(test, predictor.predict(x))
         error = np.sqrt(report.mean_squared_error)
-        print(f"{name:<9}  {report.objective:13.3f}  {report.regret:24.3f}  {report.decision_quality:17.3f}  {error:25.3f}")
+        decisions = f"{report.objective:13.3f}  {report.regret:24.3f}  {report.decision_quality:17.3f}"
+        print(f"{name:<9}  {decisions}  {error:25.3f}")
 
 
 if __name__ == "__main__":

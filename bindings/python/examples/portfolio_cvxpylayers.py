@@ -1,7 +1,8 @@
 """A portfolio by a convex program of one's own: cvxpylayers solves and differentiates it, TaskMet takes the gradient.
 
-Every day returns of STOCKS stocks are predicted, and the portfolio maximises predicted return minus risk. The same task is
-built into the library (taskmet.Portfolio): this shows how any differentiable layer becomes a task, and that the two agree.
+Every day returns of STOCKS stocks are predicted, and the portfolio maximises predicted return minus risk. The same
+task is built into the library (taskmet.Portfolio): this shows how any differentiable layer becomes a task, and that
+the two agree.
 
     pip install torch cvxpylayers
     python portfolio_cvxpylayers.py
@@ -11,16 +12,18 @@ import argparse
 
 import cvxpy as cp
 import numpy as np
-import taskmet
-import taskmet.torch
 import torch
 from cvxpylayers.torch import CvxpyLayer
+
+import taskmet
+import taskmet.torch
 
 STOCKS, FEATURES, RISK_AVERSION = 6, 2, 0.1
 
 
 def make_days(generator, days):
-    """Returns that follow a curve in the first feature, which a linear model cannot; each day has a covariance matrix of its own, its context."""
+    """Returns that follow a curve in the first feature, which a linear model cannot; each day has a covariance matrix
+    of its own, its context."""
     x = generator.standard_normal((days * STOCKS, FEATURES))
     x[:, 0] = generator.uniform(-1, 1, len(x))
     y = 2 * x[:, 0] ** 3 - 1.3 * x[:, 0] + 0.1 * x[:, 1] + generator.normal(0, 0.1, len(x))
@@ -56,7 +59,9 @@ def train(task, training, validation, iterations):
     """A trainer after its fit."""
     metric = taskmet.Metric.conditional(FEATURES, 1, "scalar", hidden=[8], seed=1)
     model = taskmet.Linear(FEATURES)
-    return taskmet.Trainer(model, metric, training, task, validation, outer_iterations=iterations, metric_rate=0.05).fit()
+    return taskmet.Trainer(
+        model, metric, training, task, validation, outer_iterations=iterations, metric_rate=0.05
+    ).fit()
 
 
 def main():

@@ -1,10 +1,11 @@
-"""The shortest program that learns a metric: the demand is a parabola, the model a straight line, so it must be wrong somewhere;
-errors cost something where x > 0.5 only.
+"""The shortest program that learns a metric: the demand is a parabola, the model a straight line, so it must be wrong
+somewhere; errors cost something where x > 0.5 only.
 
     python quickstart.py
 """
 
 import numpy as np
+
 import taskmet
 
 x = np.linspace(-1, 1, 101)[:, np.newaxis]

@@ -1,7 +1,8 @@
 """Task-driven metric learning: trains a predictor under a metric that is learned from a task's gradient.
 
-A `Dataset`, a predictor (`Linear`, `MLP`, `CallbackPredictor`), a `Metric` and a task go into a `Trainer`; `TaskMetRegressor` is
-the same in scikit-learn's manners. `taskmet.torch`, `taskmet.jax` and `taskmet.plot` need their libraries only when used.
+A `Dataset`, a predictor (`Linear`, `MLP`, `CallbackPredictor`), a `Metric` and a task go into a `Trainer`;
+`TaskMetRegressor` is the same in scikit-learn's manners. `taskmet.torch`, `taskmet.jax` and `taskmet.plot` need their
+libraries only when used.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskmet._native import library as _library
+from taskmet._options import Option, options, options_table
 from taskmet.batches import OracleBatch, TaskBatch, each_problem
 from taskmet.checks import check_hypergradient, check_task_gradient
 from taskmet.data import Dataset, Workspace
@@ -42,7 +44,6 @@ from taskmet.losses import (
 from taskmet.metric import Metric
 from taskmet.models import MLP, CallbackPredictor, Linear, Predictor
 from taskmet.optimizers import Optimizer
-from taskmet._options import Option, options, options_table
 from taskmet.reports import CheckReport, DecisionReport, FitReport, InnerReport, Record, SolverReport
 from taskmet.tasks import (
     LODL,

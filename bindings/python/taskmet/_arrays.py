@@ -1,7 +1,7 @@
 """NumPy arrays on their way to the library and back.
 
-A matrix crosses without a copy if it is float64, aligned, and its rows are contiguous at any stride that is not less than
-their length; anything else is copied once. An address keeps its array alive.
+A matrix crosses without a copy if it is float64, aligned, and its rows are contiguous at any stride that is not less
+than their length; anything else is copied once. An address keeps its array alive.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Python functions that the library calls, and exceptions that cross it.
 
-An exception must not enter native code. `entry` wraps each function that the library calls: what it raises is kept with the
-native call in progress on its thread, the library is told to stop, and `call`, which made that native call, raises the same
-exception again.
+An exception must not enter native code. `entry` wraps each function that the library calls: what it raises is kept
+with the native call in progress on its thread, the library is told to stop, and `call`, which made that native call,
+raises the same exception again.
 
-Ctrl-C needs care: Python raises KeyboardInterrupt at the first instruction of whatever function runs next, which would be the
-wrapper's own, outside its `try`. So while native code runs, a handler of ours takes the signal, and hands it to the program's
-handler as soon as what that raises can be caught.
+Ctrl-C needs care: Python raises KeyboardInterrupt at the first instruction of whatever function runs next, which
+would be the wrapper's own, outside its `try`. So while native code runs, a handler of ours takes the signal, and
+hands it to the program's handler as soon as what that raises can be caught.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ _calls = _Calls()
 
 
 class _Interrupts:
-    """Takes SIGINT while native code runs. Only the main thread comes here, as only there Python runs signal handlers."""
+    """Takes SIGINT while native code runs. Only the main thread comes here, as only there Python runs signal
+    handlers."""
 
     def __init__(self) -> None:
         self.handler: Any = None
@@ -78,12 +79,9 @@ class _Interrupts:
         number, self.pending = self.pending, None
         if number is not None:
             self.can_raise = False
-            try:
-                self.handler(number, None)
-            except BaseException:
-                raise
-            else:
-                self.can_raise = bool(_calls.stack)
+            self.handler(number, None)
+            # It did not raise: whoever came here from inside a wrapper's `try` is still there.
+            self.can_raise = bool(_calls.stack)
 
 
 _interrupts = _Interrupts()
@@ -96,8 +94,11 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
     """Calls the library; raises what a Python function raised in it, else what the status stands for."""
     current = _Call()
     failure: BaseException | None = None
-    installed = current.in_main_thread and _interrupts.install()
-    could_raise, _interrupts.can_raise = _interrupts.can_raise, False if current.in_main_thread else _interrupts.can_raise
+    main = current.in_main_thread
+    installed = main and _interrupts.install()
+    could_raise = _interrupts.can_raise
+    if main:
+        _interrupts.can_raise = False
     _calls.stack.append(current)
     try:
         function(*arguments)
@@ -105,17 +106,17 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
         failure = error
     finally:
         _calls.stack.pop()
-        if current.in_main_thread:
+        if main:
             _interrupts.can_raise = could_raise
         if installed:
             _interrupts.remove()
     if current.exception is not None:
         failure, current.exception = current.exception, None
     try:
+        if main:
+            _interrupts.deliver()
         if failure is not None:
             raise failure
-        if current.in_main_thread:
-            _interrupts.deliver()
     finally:
         del failure  # its traceback holds this frame: without this, a cycle
 
@@ -135,7 +136,8 @@ def register(owner: Any) -> int:
 
 
 def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:
-    """Decorates `body(owner, *arguments)`, whose answer is a status (None: OK), into a function that the library can call."""
+    """Decorates `body(owner, *arguments)`, whose answer is a status (None: OK), into a function that the library can
+    call."""
 
     def decorate(body: Callable[..., int | None]) -> Any:
         def enter(user: int, *arguments: Any) -> int:

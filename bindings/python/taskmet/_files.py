@@ -1,6 +1,7 @@
 """Saved models as bytes: written and read through a temporary file, since the library knows files alone.
 
-Also reads what a saved model says of itself: the safetensors format is a header length, a JSON header, and the tensors' bytes.
+Also reads what a saved model says of itself: the safetensors format is a header length, a JSON header, and the
+tensors' bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The C API through ctypes, as include/taskmet.h declares it: enumerations, structs, functions, the loaded library.
 
-``library`` has each function under its C name without ``taskmet_``. A function that returns a status raises the error that it
-stands for. Nothing here knows of NumPy or of objects: pointers and counts go in as the header says.
+``library`` has each function under its C name without ``taskmet_``. A function that returns a status raises the error
+that it stands for. Nothing here knows of NumPy or of objects: pointers and counts go in as the header says.
 """
 
 from __future__ import annotations

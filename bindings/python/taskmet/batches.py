@@ -1,4 +1,5 @@
-"""What the library shows to tasks and oracles: batches of instances. Arrays are copied on first access and can be kept."""
+"""What the library shows to tasks and oracles: batches of instances. Arrays are copied on first access and can be
+kept."""
 
 from __future__ import annotations
 
@@ -140,7 +141,8 @@ class _EachProblem:
 
 
 class ConvertedBatch:
-    """A `TaskBatch` whose arrays are another library's: `targets`, `inputs` and `context` are converted when looked at."""
+    """A `TaskBatch` whose arrays are another library's: `targets`, `inputs` and `context` are converted when looked
+    at."""
 
     def __init__(self, batch: TaskBatch, convert: Callable[[Reals], Any]):
         self._batch, self._convert = batch, convert

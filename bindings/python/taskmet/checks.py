@@ -65,8 +65,8 @@ def check_hypergradient(
 ) -> CheckReport:
     """Checks the hypergradient: trains at phi and at phi +- h, and differences the task loss. Slow by design.
 
-    ``inner`` and ``solver`` are keyword arguments of `minimize` and `hypergradient`, as mappings; the inner solution must be
-    accurate for the check to decide.
+    ``inner`` and ``solver`` are keyword arguments of `minimize` and `hypergradient`, as mappings; the inner solution
+    must be accurate for the check to decide.
     """
     task = as_task(task)
     inner_struct, solver_struct = inner_options(**(inner or {})), solver_options(**(solver or {}))

@@ -1,4 +1,5 @@
-"""Data for training and judging: rows of features and targets, grouped into instances; and memory kept between calls."""
+"""Data for training and judging: rows of features and targets, grouped into instances; and memory kept between
+calls."""
 
 from __future__ import annotations
 
@@ -33,12 +34,13 @@ class Dataset(NativeObject):
     x : array of shape (rows, features)
     y : array of shape (rows, targets) or (rows,)
     instances : array of shape (count + 1,), optional
-        Offsets that group the rows: instance k, one decision problem, owns rows ``instances[k]`` to ``instances[k + 1] - 1``.
-        Without them each row is its own instance.
+        Offsets that group the rows: instance k, one decision problem, owns rows ``instances[k]`` to ``instances[k +
+        1] - 1``. Without them each row is its own instance.
     weights : array of shape (rows,), optional
         Sample weights of the prediction loss.
     context : sequence of arrays, optional
-        What a task needs to know of each instance besides its rows; one array for each instance, which may differ in length.
+        What a task needs to know of each instance besides its rows; one array for each instance, which may differ in
+        length.
     copy : bool
         False reads float64 arrays with contiguous rows where they are: they must not change while the dataset is used.
         True takes a copy, and allows `refill`.

@@ -99,7 +99,8 @@ def error_for(status: int, message: str) -> TaskMetError:
 
 
 class Reject(Exception):
-    """Raised by a task or a predictor that cannot evaluate these predictions: the trainer undoes the step and shortens it."""
+    """Raised by a task or a predictor that cannot evaluate these predictions: the trainer undoes the step and
+    shortens it."""
 
 
 class Stop(Exception):

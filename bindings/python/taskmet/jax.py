@@ -40,9 +40,9 @@ def task(function: Callable[[jax.Array, Any], jax.Array]) -> JAXTask:
     Parameters
     ----------
     function : function
-        ``function(predictions, batch)`` returns the mean loss over the batch's instances, a scalar. ``predictions`` is a
-        float64 array of rows x outputs; ``batch`` is a `TaskBatch` whose targets, inputs and context are JAX arrays. It may call
-        functions under `jax.jit`.
+        ``function(predictions, batch)`` returns the mean loss over the batch's instances, a scalar. ``predictions``
+        is a float64 array of rows x outputs; ``batch`` is a `TaskBatch` whose targets, inputs and context are JAX
+        arrays. It may call functions under `jax.jit`.
 
     Examples
     --------

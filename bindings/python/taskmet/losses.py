@@ -191,8 +191,8 @@ def hypergradient_from_gradient(
 ) -> tuple[Reals, Reals, SolverReport]:
     """The same from g = grad_theta L_task, which may come from other rows.
 
-    ``v`` is where the solver starts (default: zeros). Returns the hypergradient, the solution v for the next call's start, and
-    the report.
+    ``v`` is where the solver starts (default: zeros). Returns the hypergradient, the solution v for the next call's
+    start, and the report.
     """
     g = as_vector(g, "g")
     solution = np.zeros(predictor.parameter_count) if v is None else np.array(as_vector(v, "v"))

@@ -96,9 +96,7 @@ class Metric(Parametrized):
 
     def set_normalization(self, normalization: str) -> None:
         """ "none", "frobenius", "trace" or "batch_trace"."""
-        library.metric_set_normalization(
-            self.handle, constant(_native.NORMALIZATION, normalization, "normalization")
-        )
+        library.metric_set_normalization(self.handle, constant(_native.NORMALIZATION, normalization, "normalization"))
 
     def update_normalization(self, x: ArrayLike | None = None) -> None:
         """Batch trace: sets m to the mean over these rows of tr(A_i)/n."""

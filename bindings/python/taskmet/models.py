@@ -121,8 +121,8 @@ class MLP(Predictor):
     hidden : sequence of int
         The sizes of the hidden layers.
     activation, output_activation : str
-        After each hidden layer, and after the last: "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus", "elu",
-        "gelu" or "silu".
+        After each hidden layer, and after the last: "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus",
+        "elu", "gelu" or "silu".
     seed : int
 
     Examples
@@ -220,8 +220,8 @@ class CallbackPredictor(Predictor):
     jvp : function
         ``jvp(x, theta, w)``: J_i w, rows x outputs.
     hvp : function, optional
-        ``hvp(x, theta, c, w)``: sum_i sum_k c_ik (d2 f_k(x_i) / dtheta2) w. Without it the Gauss-Newton matrix replaces the
-        Hessian, which is exact only where f is linear in theta or fits the data.
+        ``hvp(x, theta, c, w)``: sum_i sum_k c_ik (d2 f_k(x_i) / dtheta2) w. Without it the Gauss-Newton matrix
+        replaces the Hessian, which is exact only where f is linear in theta or fits the data.
 
     Examples
     --------

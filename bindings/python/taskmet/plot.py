@@ -1,4 +1,5 @@
-"""Pictures of what was learned, by matplotlib. Each function draws into an Axes, a new one if none is given, and returns it."""
+"""Pictures of what was learned, by matplotlib. Each function draws into an Axes, a new one if none is given, and
+returns it."""
 
 from __future__ import annotations
 

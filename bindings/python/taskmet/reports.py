@@ -34,7 +34,8 @@ class SolverReport(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """What a check of a gradient says: `verdict` is "correct", "wrong" or "undecided"; the rest is of the worst direction."""
+    """What a check of a gradient says: `verdict` is "correct", "wrong" or "undecided"; the rest is of the worst
+    direction."""
 
     verdict: str
     worst_error: float

@@ -28,8 +28,8 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     task : Task or function, optional
-        What predictions are for: a `Task`, or a function of a `TaskBatch` that returns (loss, gradient). None: nothing but the
-        squared error ("two-stage").
+        What predictions are for: a `Task`, or a function of a `TaskBatch` that returns (loss, gradient). None:
+        nothing but the squared error ("two-stage").
     hidden : sequence of int
         The predictor's hidden layers; none: a linear predictor.
     activation : str
@@ -39,10 +39,11 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     rank : int, optional
         Of a "lowrank" metric.
     metric_hidden : sequence of int, or None
-        The hidden layers of the metric's network, which sees standardised features. None: a metric that is the same for all
-        rows.
+        The hidden layers of the metric's network, which sees standardised features. None: a metric that is the same
+        for all rows.
     standardize : bool
-        Whether an MLP sees standardised features, and predicts standardised targets. (A linear predictor needs neither.)
+        Whether an MLP sees standardised features, and predicts standardised targets. (A linear predictor needs
+        neither.)
     validation_fraction : float
         The share of instances that choose the best model, at random; 0: training data choose it.
     rho : float
@@ -205,9 +206,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     def _make_metric(self, inputs: _Moments, outputs: int, seed: int) -> Metric:
         if self.metric_hidden is None:
             return Metric.constant(outputs, self.structure, self.rank, seed)
-        metric = Metric.conditional(
-            len(inputs[0]), outputs, self.structure, self.rank, self.metric_hidden, seed=seed
-        )
+        metric = Metric.conditional(len(inputs[0]), outputs, self.structure, self.rank, self.metric_hidden, seed=seed)
         metric.set_standardization(*inputs)
         return metric
 

@@ -1,6 +1,7 @@
 """Tasks: what predictions are for.
 
-A task is a description: plain Python, which can be copied and pickled; the library's object is made when it is first used.
+A task is a description: plain Python, which can be copied and pickled; the library's object is made when it is first
+used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskmet import _callbacks, _native
-from taskmet._arrays import Reals, as_matrix, as_reals, as_vector, copy_to, matrix, reals, vector
+from taskmet._arrays import Reals, as_matrix, as_reals, copy_to, matrix, reals, vector
 from taskmet._callbacks import call
 from taskmet._handles import NativeObject, create
 from taskmet._native import constant, constant_name, library
@@ -172,7 +173,9 @@ def _loss_and_gradient(task: CallbackTask, struct: Any, loss: int, gradient: int
         batch._close()
     if gradient is not None:
         if derivative is None:
-            raise TypeError("the task must return (loss, gradient) where batch.needs_gradient is true; it returned a loss")
+            raise TypeError(
+                "the task must return (loss, gradient) where batch.needs_gradient is true; it returned a loss"
+            )
         copy_to(gradient, derivative, (batch.rows, batch.outputs), "the task's gradient")
     copy_to(loss, value, (), "the task's loss")
 
@@ -183,9 +186,10 @@ class CallbackTask(_PythonTask):
     Parameters
     ----------
     function : function
-        ``function(batch)`` returns the mean loss over the batch's instances and its gradient in prediction space (rows x
-        outputs); where ``batch.needs_gradient`` is false the loss alone will do. It may raise `Reject` ("cannot evaluate here")
-        or `Stop` ("finish cleanly"); whatever else it raises comes out of the call that led to it.
+        ``function(batch)`` returns the mean loss over the batch's instances and its gradient in prediction space
+        (rows x outputs); where ``batch.needs_gradient`` is false the loss alone will do. It may raise `Reject`
+        ("cannot evaluate here") or `Stop` ("finish cleanly"); whatever else it raises comes out of the call that led
+        to it.
 
     Examples
     --------
@@ -263,15 +267,11 @@ class ScoreFunction(_LossesTask):
     seed : int
     """
 
-    def __init__(
-        self, losses: Callable[[TaskBatch], ArrayLike], sigma: float, samples: int = 100, seed: int = 0
-    ):
+    def __init__(self, losses: Callable[[TaskBatch], ArrayLike], sigma: float, samples: int = 100, seed: int = 0):
         self.losses, self.sigma, self.samples, self.seed = losses, sigma, samples, seed
 
     def _make(self) -> int:
-        return create(
-            library.task_create_score_function, _losses, *self._user, self.samples, self.sigma, self.seed
-        )
+        return create(library.task_create_score_function, _losses, *self._user, self.samples, self.sigma, self.seed)
 
 
 @_callbacks.entry(_native.ORACLE_FN)
@@ -300,8 +300,8 @@ class SPOPlus(_OracleTask):
     Parameters
     ----------
     oracle : function
-        ``oracle(batch)`` returns for each problem k of the batch, one after the other, the z that minimises (or maximises)
-        costs_k'z over its feasible set. `each_problem` makes one from a function of one problem's costs.
+        ``oracle(batch)`` returns for each problem k of the batch, one after the other, the z that minimises (or
+        maximises) costs_k'z over its feasible set. `each_problem` makes one from a function of one problem's costs.
     sense : str
         "minimize" or "maximize".
     """
@@ -359,9 +359,7 @@ class Blackbox(_OracleTask):
         Their lambda, in the unit of predictions over targets.
     """
 
-    def __init__(
-        self, oracle: Callable[[OracleBatch], ArrayLike], sense: str = "minimize", *, interpolation: float
-    ):
+    def __init__(self, oracle: Callable[[OracleBatch], ArrayLike], sense: str = "minimize", *, interpolation: float):
         self.oracle, self._sense, self.interpolation = oracle, sense, interpolation
 
     def _make(self) -> int:
@@ -480,9 +478,7 @@ def _shaped(values: ArrayLike | None, shape: tuple[int | None, ...], name: str) 
     if values is None:
         return None
     array = np.array(as_reals(values, name), order="C")
-    fits = array.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape, array.shape, strict=True)
-    )
+    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
     if not fits:
         wanted = " x ".join("any" if want is None else str(want) for want in shape)
         raise ValueError(f"{name} must be {wanted}, got shape {array.shape}")
@@ -512,13 +508,11 @@ class LODL(Task):
     sampling : str
         "all", "one" or "two": the coordinates that get noise.
     **options
-        ``samples``, ``deviation``, ``rank``, ``learning_rate``, ``iterations``, ``patience``, ``held_out_share``, ``threads``,
-        ``seed``, as in the C API.
+        ``samples``, ``deviation``, ``rank``, ``learning_rate``, ``iterations``, ``patience``, ``held_out_share``,
+        ``threads``, ``seed``, as in the C API.
     """
 
-    def __init__(
-        self, task: Task, dataset: Dataset, loss: str = "weighted_mse", sampling: str = "all", **options: Any
-    ):
+    def __init__(self, task: Task, dataset: Dataset, loss: str = "weighted_mse", sampling: str = "all", **options: Any):
         self.task, self.dataset = task, dataset
         self._loss, self.sampling, self.options = loss, sampling, options
 

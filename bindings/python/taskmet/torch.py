@@ -1,4 +1,5 @@
-"""PyTorch: tasks whose gradient comes from autograd, and weights that move between its modules and the library's predictors."""
+"""PyTorch: tasks whose gradient comes from autograd, and weights that move between its modules and the library's
+predictors."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ def task(function: Callable[[torch.Tensor, Any], torch.Tensor]) -> TorchTask:
     ----------
     function : function
         ``function(predictions, batch)`` returns the mean loss over the batch's instances, a tensor with one number.
-        ``predictions`` is a float64 tensor of rows x outputs; ``batch`` is a `TaskBatch` whose targets, inputs and context are
-        tensors. In phase validation no gradient is taken.
+        ``predictions`` is a float64 tensor of rows x outputs; ``batch`` is a `TaskBatch` whose targets, inputs and
+        context are tensors. In phase validation no gradient is taken.
 
     Examples
     --------
@@ -83,7 +84,8 @@ _CONSTANTS: dict[type[nn.Module], tuple[str, dict[str, Any]]] = {
 
 
 def from_torch(module: nn.Module) -> Predictor:
-    """A predictor with a module's weights: `nn.Linear`, or `nn.Sequential` of those and one kind of activation between them.
+    """A predictor with a module's weights: `nn.Linear`, or `nn.Sequential` of those and one kind of activation
+    between them.
 
     Softplus is PyTorch's to 2e-9 above its threshold of 20, all others to rounding.
     """

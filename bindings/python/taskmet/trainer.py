@@ -16,11 +16,11 @@ from taskmet._callbacks import call
 from taskmet._files import encode_path
 from taskmet._handles import NativeObject, create
 from taskmet._native import constant, constant_name, library, new_struct
+from taskmet._options import TrainerOptions, Value, options_table
+from taskmet._progress import Progress
 from taskmet.data import Dataset
 from taskmet.metric import Metric
 from taskmet.models import Predictor, predictor_like
-from taskmet._options import TrainerOptions, Value, options_table
-from taskmet._progress import Progress
 from taskmet.reports import FitReport, Record, report_of
 from taskmet.tasks import Task, as_task
 
