@@ -217,6 +217,17 @@ def test_ctrl_c_in_native_code():
     assert run_interrupted() < 1.0
 
 
+def test_ctrl_c_in_a_call_that_asks_nobody():
+    """Not lost: it is delivered when the call returns."""
+    rows = np.random.default_rng(0).standard_normal((4000, 20))
+    arguments = (taskmet.MLP(20, 1, [64]), taskmet.Metric.constant(1, "scalar"), taskmet.Dataset(rows, rows[:, :1]))
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        taskmet.minimize(*arguments, solver="adam", max_iterations=300, gradient_tolerance=0.0)
+    timer.join()
+
+
 def test_ctrl_c_in_the_task():
     setup = "trainer.options['warmup_iterations'] = 1"
     assert run_interrupted("time.sleep(20)", setup) < 1.0
