@@ -202,7 +202,7 @@ class CallbackTask(_PythonTask):
     1.5
     """
 
-    def __init__(self, function: Callable[[TaskBatch], Any]):
+    def __init__(self, function: Callable[..., Any]):
         if not callable(function):
             raise TypeError(f"function must be callable, got {function!r}")
         self.function = function
