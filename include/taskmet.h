@@ -315,6 +315,42 @@ taskmet_status taskmet_predictor_vjp(const taskmet_predictor *predictor, int64_t
 taskmet_status taskmet_predictor_jvp(const taskmet_predictor *predictor, int64_t rows, const double *x, int64_t x_stride,
                                      const double *v, int64_t count, double *out, int64_t out_stride);
 
+/* A predictor linearised at some rows: one forward pass, then any number of products at that point, without a new pass and
+ * without new memory. For external training loops whose loss is not L_pred, or where one network's output is another one's
+ * input (a value function of predicted states). */
+typedef struct taskmet_linearization taskmet_linearization;
+
+/* One that holds nothing yet: its products are STATE until the first update. */
+taskmet_status taskmet_linearization_create(taskmet_linearization **linearization);
+void taskmet_linearization_destroy(taskmet_linearization *linearization);
+
+/* Linearises the predictor at its present theta and these rows, which are copied, as theta is: what happens to either
+ * afterwards does not matter (a new standardisation does: products are then STATE until the next update). Keeps the
+ * predictor. Memory is made anew only for another predictor, or for more rows than before.
+ *   out  rows x n, row stride out_stride: f_theta(x_i); may be NULL: then its stride is not looked at
+ * One call at a time may use a linearisation (else BUSY). Where this function fails it holds nothing. */
+taskmet_status taskmet_linearization_update(taskmet_linearization *linearization, const taskmet_predictor *predictor,
+                                            int64_t rows, const double *x, int64_t x_stride,
+                                            double *out, int64_t out_stride);
+
+/* out (parameter count) = sum_i J_i' c_i, c: rows x n. */
+taskmet_status taskmet_linearization_vjp(taskmet_linearization *linearization, const double *c, int64_t c_stride,
+                                         double *out, int64_t count);
+
+/* out (rows x d) = (df(x_i)/dx_i)' c_i: the derivative in the inputs, row by row; c: rows x n. UNSUPPORTED for a callback
+ * predictor. */
+taskmet_status taskmet_linearization_input_vjp(taskmet_linearization *linearization, const double *c, int64_t c_stride,
+                                               double *out, int64_t out_stride);
+
+/* out (rows x n) = J_i v, v: parameter count. */
+taskmet_status taskmet_linearization_jvp(taskmet_linearization *linearization, const double *v, int64_t count,
+                                         double *out, int64_t out_stride);
+
+/* out (parameter count) = sum_i sum_k c_ik (d2 f_k(x_i) / dtheta2) w: the derivative of _vjp along w at fixed c; c: rows x n,
+ * w: parameter count. UNSUPPORTED for a callback predictor without hvp. */
+taskmet_status taskmet_linearization_hvp(taskmet_linearization *linearization, const double *c, int64_t c_stride,
+                                         const double *w, int64_t w_count, double *out, int64_t count);
+
 /* A predictor as a safetensors file: tensors layers.<k>.weight (outputs x inputs), layers.<k>.bias (outputs),
  * input_standardization.mean and .scale, target_standardization.mean and .scale where there is one; metadata with the rest
  * (widths, activations, penalize_bias). The file is replaced in one step: it is the old one or the new one, never a part.

@@ -204,6 +204,20 @@ extension DenseNetwork {
     }
   }
 
+  /// out (rows x inputs) = (df/dx)' c, row by row.
+  func pullbackToInputs<Scalar: BLASScalar>(
+    _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, _ scratch: NetworkScratch<Scalar>,
+    cotangent: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>
+  ) {
+    var (current, next) = scratch.cotangents
+    current.update(from: cotangent, count: state.rows * outputs)
+    for (index, layer) in layers.enumerated().reversed() {
+      if let slope = state.slopes[index] { multiplyElements(state.rows * layer.outputs, current, by: slope) }
+      multiplyByWeights(layer, parameters, state.rows, current, beta: 0, index > 0 ? next : out)
+      swap(&current, &next)
+    }
+  }
+
   /// Wbar += zbar' a, bbar += sum of zbar over rows.
   private func addWeightGradient<Scalar: BLASScalar>(
     _ index: Int, _ cotangent: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>,

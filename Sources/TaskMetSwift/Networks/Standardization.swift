@@ -34,6 +34,14 @@ struct Standardization {
     }
   }
 
+  /// x <- x / scale, row by row: the transpose of the derivative of `apply`.
+  func divideByScale(rows: Int, _ x: UnsafeMutablePointer<Double>) {
+    let scale = scale.base
+    for row in 0..<rows {
+      for column in 0..<columns { x[row * columns + column] /= scale[column] }
+    }
+  }
+
   /// The columns' means and population standard deviations; 1 for a column that does not vary beyond rounding.
   init(measuring x: MatrixView) throws {
     mean = try Buffer(repeating: 0, count: x.columns)

@@ -82,6 +82,12 @@ private final class CallbackTile: PredictorTile {
     Double.axpy(count, 1, out, gradient)
   }
 
+  func pullbackToInputs(
+    _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
+  ) throws {
+    throw TaskMetError.unsupported("predictor: a callback predictor has no derivative in its inputs")
+  }
+
   func pushforward(
     _ theta: UnsafePointer<Double>, direction: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
   ) throws {

@@ -8,6 +8,8 @@ class Predictor: SharedObject {
   let outputs: Int
   let parameterCount: Int
   fileprivate let parameterBuffer: Buffer<Double>
+  /// Grows with each new standardisation: a pass that was made before one has no more derivatives.
+  fileprivate(set) var settingsVersion = 0
   /// (rho/2)|theta|^2 includes the biases.
   fileprivate(set) var penalizesBias = true
 
@@ -62,6 +64,9 @@ protocol PredictorTile: AnyObject {
   /// gradient += sum_i J_i' c_i.
   func pullback(
     _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>) throws
+  /// out_i (rows x d) = (df(x_i)/dx_i)' c_i.
+  func pullbackToInputs(
+    _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>) throws
   /// out_i = J_i w.
   func pushforward(
     _ theta: UnsafePointer<Double>, direction: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>) throws
@@ -116,6 +121,7 @@ final class NetworkPredictor: Predictor {
   func setStandardization(inputs: Standardization?, targets: Standardization?) {
     inputStandardization = inputs
     targetStandardization = targets
+    settingsVersion += 1
   }
 
   override var isLinear: Bool { network.isLinear }
@@ -189,6 +195,13 @@ private final class NetworkTile: PredictorTile {
     _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>
   ) throws {
     network.pullback(theta, state, lane.scratch, cotangent: scaled(cotangent), gradient: gradient)
+  }
+
+  func pullbackToInputs(
+    _ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
+  ) throws {
+    network.pullbackToInputs(theta, state, lane.scratch, cotangent: scaled(cotangent), out)
+    lane.predictor.inputStandardization?.divideByScale(rows: state.rows, out)
   }
 
   func keep(_ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>) throws {
