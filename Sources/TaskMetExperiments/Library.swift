@@ -9,13 +9,13 @@ public struct LibraryError: Error, CustomStringConvertible {
   public let description: String
 }
 
-private func check(_ status: taskmet_status) throws {
+func check(_ status: taskmet_status) throws {
   guard status != TASKMET_OK else { return }
   throw LibraryError(status: status, description: String(cString: taskmet_last_error()))
 }
 
 /// Calls a constructor, which writes a handle.
-private func make(_ constructor: (inout OpaquePointer?) -> taskmet_status) throws -> OpaquePointer {
+func make(_ constructor: (inout OpaquePointer?) -> taskmet_status) throws -> OpaquePointer {
   var handle: OpaquePointer?
   try check(constructor(&handle))
   return handle!
@@ -54,10 +54,11 @@ final class Dataset: @unchecked Sendable {
 
 /// What follows a predictor's last layer.
 enum Activation {
-  case relu, tanh
+  case identity, relu, tanh
 
   var code: taskmet_activation {
     switch self {
+    case .identity: taskmet_activation(TASKMET_ACTIVATION_IDENTITY)
     case .relu: taskmet_activation(TASKMET_ACTIVATION_RELU)
     case .tanh: taskmet_activation(TASKMET_ACTIVATION_TANH)
     }
@@ -86,14 +87,15 @@ final class Predictor {
     Predictor(owning: try make { taskmet_predictor_create_linear(Int64(inputs), Int64(outputs), 1, &$0) })
   }
 
-  /// One hidden layer of ReLU units.
-  static func multilayer(inputs: Int, outputs: Int, hidden: Int, output: Activation, seed: UInt64) throws
+  /// Hidden layers of ReLU units.
+  static func multilayer(inputs: Int, outputs: Int, hidden: [Int], output: Activation, seed: UInt64) throws
     -> Predictor
   {
     Predictor(
       owning: try make {
         taskmet_predictor_create_mlp(
-          Int64(inputs), Int64(outputs), 1, [Int64(hidden)], Activation.relu.code, output.code, seed, &$0)
+          Int64(inputs), Int64(outputs), Int64(hidden.count), hidden.map(Int64.init), Activation.relu.code, output.code,
+          seed, &$0)
       })
   }
 
@@ -134,21 +136,22 @@ final class Metric {
     self.outputs = outputs
   }
 
-  /// The same for every row, and the identity.
-  static func identity(outputs: Int) throws -> Metric {
-    let handle = try make {
-      taskmet_metric_create_constant(Int64(outputs), Structure.scalar.code, 1, 0, &$0)
-    }
+  /// The same for every row; begins as the identity.
+  static func constant(outputs: Int, structure: Structure) throws -> Metric {
+    let handle = try make { taskmet_metric_create_constant(Int64(outputs), structure.code, 1, 0, &$0) }
     return Metric(owning: handle, outputs: outputs)
   }
 
-  /// From a network of the row's features with one hidden layer of ReLU units.
-  static func conditional(inputs: Int, outputs: Int, structure: Structure, hidden: Int, seed: UInt64) throws
+  static func identity(outputs: Int) throws -> Metric { try constant(outputs: outputs, structure: .scalar) }
+
+  /// From a network of the row's features with hidden layers of ReLU units.
+  static func conditional(inputs: Int, outputs: Int, structure: Structure, hidden: [Int], seed: UInt64) throws
     -> Metric
   {
     let handle = try make {
       taskmet_metric_create_conditional(
-        Int64(inputs), Int64(outputs), structure.code, 1, 1, [Int64(hidden)], Activation.relu.code, seed, &$0)
+        Int64(inputs), Int64(outputs), structure.code, 1, Int64(hidden.count), hidden.map(Int64.init),
+        Activation.relu.code, seed, &$0)
     }
     return Metric(owning: handle, outputs: outputs)
   }

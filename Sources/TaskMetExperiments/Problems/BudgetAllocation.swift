@@ -44,12 +44,12 @@ struct BudgetProblem: Problem {
 
   func makePredictor(_ data: ProblemData, seed: UInt64) throws -> Predictor {
     try .multilayer(
-      inputs: data.inputs, outputs: data.outputs, hidden: Self.hidden, output: .relu, seed: seed)
+      inputs: data.inputs, outputs: data.outputs, hidden: [Self.hidden], output: .relu, seed: seed)
   }
 
   func makeMetric(_ data: ProblemData, seed: UInt64) throws -> Metric {
     try .conditional(
-      inputs: data.inputs, outputs: data.outputs, structure: .full, hidden: Self.metricHidden,
+      inputs: data.inputs, outputs: data.outputs, structure: .full, hidden: [Self.metricHidden],
       seed: seed)
   }
 }

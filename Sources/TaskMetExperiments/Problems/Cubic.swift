@@ -49,7 +49,7 @@ struct CubicProblem: Problem {
 
   func makeMetric(_ data: ProblemData, seed: UInt64) throws -> Metric {
     try .conditional(
-      inputs: 1, outputs: 1, structure: .scalar, hidden: Self.metricHidden, seed: seed)
+      inputs: 1, outputs: 1, structure: .scalar, hidden: [Self.metricHidden], seed: seed)
   }
 
   func columns(_ predictor: Predictor) throws -> [(String, Double)] {

@@ -41,7 +41,7 @@ struct GridSchedulingProblem: Problem {
 
   func makeMetric(_ data: ProblemData, seed: UInt64) throws -> Metric {
     try .conditional(
-      inputs: data.inputs, outputs: data.outputs, structure: .diagonal, hidden: Self.metricHidden,
+      inputs: data.inputs, outputs: data.outputs, structure: .diagonal, hidden: [Self.metricHidden],
       seed: seed)
   }
 }

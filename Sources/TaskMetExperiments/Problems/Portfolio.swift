@@ -82,11 +82,11 @@ struct PortfolioProblem: Problem {
 
   func makePredictor(_ data: ProblemData, seed: UInt64) throws -> Predictor {
     try .multilayer(
-      inputs: data.inputs, outputs: 1, hidden: Self.hidden, output: .tanh, seed: seed)
+      inputs: data.inputs, outputs: 1, hidden: [Self.hidden], output: .tanh, seed: seed)
   }
 
   func makeMetric(_ data: ProblemData, seed: UInt64) throws -> Metric {
     try .conditional(
-      inputs: data.inputs, outputs: 1, structure: .scalar, hidden: Self.metricHidden, seed: seed)
+      inputs: data.inputs, outputs: 1, structure: .scalar, hidden: [Self.metricHidden], seed: seed)
   }
 }

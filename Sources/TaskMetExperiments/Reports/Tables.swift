@@ -14,7 +14,7 @@ public enum TableKind: Sendable {
 }
 
 /// A head and lines of cells.
-private struct Grid {
+struct Grid {
   let title: String
   let head: [String]
   var lines: [[String]] = []

@@ -2,45 +2,52 @@
 
 import Glibc
 
+/// Runs belong to groups, such as a problem and a method, whose runs take about as long as each other.
 final class Progress: @unchecked Sendable {
-  private struct Group: Hashable {
-    let problem, method: String
-  }
-
   private let lock = Lock()
   private let total: Int
   private let jobs: Int
   private let isTerminal = isatty(2) == 1
   private var ended = 0
-  /// Runs left, and seconds of those that ended (earlier ones included), by problem and method.
-  private var left: [Group: Int] = [:]
-  private var spent: [Group: (seconds: Double, runs: Int)] = [:]
+  /// Runs left, and seconds of those that ended (earlier ones included), by group.
+  private var left: [String: Int] = [:]
+  private var spent: [String: (seconds: Double, runs: Int)] = [:]
+  /// What runs that go on last said, by their title.
+  private var states: [String: String] = [:]
 
-  init(_ runs: [RunSpecification], earlier: [RunRecord], jobs: Int) {
-    total = runs.count
+  /// - Parameter groups: each run's.
+  init(_ groups: [String], earlier: [(group: String, seconds: Double)], jobs: Int) {
+    total = groups.count
     self.jobs = jobs
-    for run in runs { left[Group(problem: run.key.problem, method: run.key.method), default: 0] += 1 }
-    for record in earlier { add(record) }
+    for group in groups { left[group, default: 0] += 1 }
+    for run in earlier { add(run.group, run.seconds) }
   }
 
   func note(_ text: String) { lock.withLock { write(text + "\n") } }
 
-  func finished(_ record: RunRecord) {
+  func finished(_ run: some QueuedRun, _ line: String, seconds: Double) {
     lock.withLock {
-      add(record)
-      end(Group(problem: record.problem, method: record.method))
-      var text = "\(head) \(record.problem) \(record.method) data \(record.key.dataset) seed \(record.key.seed): "
-      text += "DQ \(fixed(record.quality, 3)), MSE \(significant(record.meanSquaredError, 3))"
-      for (name, value) in record.columns { text += ", \(name) \(fixed(value, 3))" }
-      write("\(text), \(fixed(record.seconds, 1)) s\(timeLeft)\n")
+      add(run.group, seconds)
+      end(run)
+      write("\(head) \(line), \(fixed(seconds, 1)) s\(timeLeft)\n")
       showStatus()
     }
   }
 
-  func failed(_ run: RunSpecification, _ message: String) {
+  func failed(_ run: some QueuedRun, _ message: String) {
     lock.withLock {
-      end(Group(problem: run.key.problem, method: run.key.method))
+      end(run)
       write("\(head) FAILED: \(message)\n")
+      showStatus()
+    }
+  }
+
+  /// How far a run is; on a terminal only.
+  func going(_ run: some QueuedRun, _ state: String) {
+    guard isTerminal else { return }
+    lock.withLock {
+      states[run.title] = state
+      write("")
       showStatus()
     }
   }
@@ -49,16 +56,17 @@ final class Progress: @unchecked Sendable {
 
   private var head: String { "[\(ended)/\(total)]" }
 
-  private func add(_ record: RunRecord) {
-    var sum = spent[Group(problem: record.problem, method: record.method), default: (0, 0)]
-    sum.seconds += record.seconds.isFinite ? record.seconds : 0
+  private func add(_ group: String, _ seconds: Double) {
+    var sum = spent[group, default: (0, 0)]
+    sum.seconds += seconds.isFinite ? seconds : 0
     sum.runs += 1
-    spent[Group(problem: record.problem, method: record.method)] = sum
+    spent[group] = sum
   }
 
-  private func end(_ group: Group) {
+  private func end(_ run: some QueuedRun) {
     ended += 1
-    left[group]! -= 1
+    left[run.group]! -= 1
+    states[run.title] = nil
   }
 
   /// Of the runs that are left, as long as their like took; those without a like count as the mean of all.
@@ -79,7 +87,9 @@ final class Progress: @unchecked Sendable {
 
   /// On a terminal the last line says how far it is; plain output has it in every line already.
   private func showStatus() {
-    if isTerminal && ended < total { put("\(head)\(timeLeft)") }
+    guard isTerminal, ended < total else { return }
+    let going = states.sorted { $0.key < $1.key }.map { "  \($0.key): \($0.value)" }.joined()
+    put("\(head)\(timeLeft)\(going)")
   }
 
   private func write(_ text: String) { put((isTerminal ? "\r\u{1B}[K" : "") + text) }

@@ -3,8 +3,15 @@
 
 import Glibc
 
+/// What is kept of a run.
+public protocol ResultRecord: Sendable {
+  var json: JSON { get }
+  /// A record read again; nil where it is not one.
+  init?(_ json: JSON)
+}
+
 /// Writes from any number of threads, but from one process at a time.
-final class ResultsFile: @unchecked Sendable {
+final class ResultsFile<Record: ResultRecord>: @unchecked Sendable {
   let path: String
   private let descriptor: Int32
   private let lock = Lock()
@@ -32,16 +39,16 @@ final class ResultsFile: @unchecked Sendable {
     guard let last = bytes.last, last != UInt8(ascii: "\n") else { return }
     let start = bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
     let line = String(decoding: bytes[start...], as: UTF8.self)
-    if let json = try? JSON(parsing: line), RunRecord(json) != nil {
+    if let json = try? JSON(parsing: line), Record(json) != nil {
       try append("\n")
     } else if ftruncate(descriptor, off_t(start)) != 0 {
       throw ExperimentError("cannot shorten \(path): \(systemError())")
     }
   }
 
-  func records() throws -> [RunRecord] { try readRecords(path) }
+  func records() throws -> [Record] { try readRecords(path) }
 
-  func append(_ record: RunRecord) throws { try append(record.json.text + "\n") }
+  func append(_ record: Record) throws { try append(record.json.text + "\n") }
 
   private func append(_ text: String) throws {
     try lock.withLock {
@@ -60,14 +67,14 @@ final class ResultsFile: @unchecked Sendable {
 }
 
 /// The records of a results file. A line without an end is not read.
-public func readRecords(_ path: String) throws -> [RunRecord] {
+public func readRecords<Record: ResultRecord>(_ path: String, as: Record.Type = Record.self) throws -> [Record] {
   let bytes = try readFile(path)
   guard let end = bytes.lastIndex(of: UInt8(ascii: "\n")) else { return [] }
-  var records: [RunRecord] = []
+  var records: [Record] = []
   for (index, line) in try textLines(Array(bytes[...end]), path).enumerated() where !line.trimmingSpaces().isEmpty {
     let json: JSON
     do { json = try JSON(parsing: line) } catch { throw ExperimentError("\(path):\(index + 1): \(error)") }
-    guard let record = RunRecord(json) else { throw ExperimentError("\(path):\(index + 1): not a record of a run") }
+    guard let record = Record(json) else { throw ExperimentError("\(path):\(index + 1): not a record of a run") }
     records.append(record)
   }
   return records

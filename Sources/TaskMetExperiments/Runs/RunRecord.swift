@@ -1,6 +1,6 @@
 // What is kept of a run: one line of the results file.
 
-public struct RunRecord: Sendable {
+public struct RunRecord: ResultRecord {
   let key: RunKey
   let settings: JSON
   let preset: String
@@ -59,7 +59,7 @@ public struct RunRecord: Sendable {
   }
 
   /// A record read again; nil where a member is missing.
-  init?(_ json: JSON) {
+  public init?(_ json: JSON) {
     guard let problem = json["problem"]?.string, let method = json["method"]?.string,
       let dataset = json["dataset"]?.integer, let seed = json["seed"]?.integer,
       let hash = json["settings_hash"]?.string, let preset = json["preset"]?.string, let settings = json["settings"]
@@ -87,5 +87,15 @@ public struct RunRecord: Sendable {
     validationLoss = real("validation_loss")
     stopReason = json["stop_reason"]?.string ?? ""
     columns = json["slope"]?.real.map { [("slope", $0)] } ?? []
+  }
+}
+
+extension RunRecord {
+  /// For progress.
+  var line: String {
+    var text = "\(problem) \(method) data \(key.dataset) seed \(key.seed): "
+    text += "DQ \(fixed(quality, 3)), MSE \(significant(meanSquaredError, 3))"
+    for (name, value) in columns { text += ", \(name) \(fixed(value, 3))" }
+    return text
   }
 }

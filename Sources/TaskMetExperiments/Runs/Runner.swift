@@ -48,28 +48,58 @@ public struct RunnerOutcome: Sendable {
 /// Runs what the plan asks for and the file does not hold. A run that fails is reported and leaves no record.
 public func reproduce(_ plan: ReproductionPlan, output: String, jobs: Int, core: String) throws -> RunnerOutcome {
   let (all, notices) = try plan.runs()
-  let file = try ResultsFile(path: output)
+  let file = try ResultsFile<RunRecord>(path: output)
   let existing = try file.records()
   let finished = Set(existing.map(\.key))
   let runs = all.filter { !finished.contains($0.key) }
-  let progress = Progress(runs, earlier: existing, jobs: jobs)
+  let progress = Progress(runs.map(\.group), earlier: existing.map { ($0.group, $0.seconds) }, jobs: jobs)
   for notice in notices { progress.note(notice) }
   if all.count > runs.count { progress.note("\(all.count - runs.count) of \(all.count) runs are in \(output)") }
 
-  let queue = RunQueue(runs, skipped: all.count - runs.count, keys: Set(all.map(\.key)))
   let cache = DataCache(runs)
+  var outcome = try executeAll(runs, file, progress, jobs: jobs) { run in
+    defer { cache.release(run) }
+    let record = try run.execute(cache.data(run), threads: jobs, core: core)
+    return (record, record.line, record.seconds)
+  }
+  outcome.skipped = all.count - runs.count
+  outcome.keys = Set(all.map(\.key))
+  return outcome
+}
+
+extension RunSpecification: QueuedRun {
+  var group: String { "\(key.problem) \(key.method)" }
+  var title: String { "\(group) data \(dataset) seed \(seed)" }
+}
+
+extension RunRecord {
+  var group: String { "\(problem) \(method)" }
+}
+
+/// A run that waits for a thread.
+protocol QueuedRun: Sendable {
+  /// Those whose runs take about as long.
+  var group: String { get }
+  var title: String { get }
+}
+
+/// Executes runs on several threads; records are appended as they end. `body` returns a record, a line for the user and seconds.
+func executeAll<Run: QueuedRun, Record: ResultRecord>(
+  _ runs: [Run], _ file: ResultsFile<Record>, _ progress: Progress, jobs: Int,
+  _ body: @escaping @Sendable (Run) throws -> (Record, String, Double)
+) throws -> RunnerOutcome {
+  let queue = RunQueue(runs)
   try onThreads(min(jobs, max(runs.count, 1))) {
     while let run = queue.next() {
-      defer { cache.release(run) }
       do {
-        let record = try run.execute(cache.data(run), threads: jobs, core: core)
+        let (record, line, seconds) = try body(run)
         try file.append(record)
         queue.succeed()
-        progress.finished(record)
+        progress.finished(run, line, seconds: seconds)
       } catch is Interrupted {
         return
       } catch {
-        let message = "\(run.key.problem) \(run.key.method) data \(run.dataset) seed \(run.seed): \(error)"
+        let message = "\(run.title): \(error)"
         queue.fail(message)
         progress.failed(run, message)
       }
@@ -80,18 +110,15 @@ public func reproduce(_ plan: ReproductionPlan, output: String, jobs: Int, core:
 }
 
 /// The runs that are left, for several threads.
-private final class RunQueue: @unchecked Sendable {
+private final class RunQueue<Run: QueuedRun>: @unchecked Sendable {
   private let lock = Lock()
-  private let runs: [RunSpecification]
+  private let runs: [Run]
   private var position = 0
-  private var result: RunnerOutcome
+  private var result = RunnerOutcome()
 
-  init(_ runs: [RunSpecification], skipped: Int, keys: Set<RunKey>) {
-    self.runs = runs
-    result = RunnerOutcome(skipped: skipped, keys: keys)
-  }
+  init(_ runs: [Run]) { self.runs = runs }
 
-  func next() -> RunSpecification? {
+  func next() -> Run? {
     lock.withLock {
       guard position < runs.count, !Interruption.isRequested else { return nil }
       position += 1

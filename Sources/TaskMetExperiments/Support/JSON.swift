@@ -31,6 +31,8 @@ public enum JSON: Equatable, Sendable {
   public var integer: Int? { if case .integer(let value) = self { Int(value) } else { nil } }
   public var members: [Member] { if case .object(let members) = self { members } else { [] } }
 
+  public var array: [JSON]? { if case .array(let values) = self { values } else { nil } }
+
   /// Any number.
   public var real: Double? {
     switch self {

@@ -26,6 +26,9 @@ struct RandomNumbers: RandomNumberGenerator {
 
   mutating func uniform(_ lower: Double, _ upper: Double) -> Double { lower + (upper - lower) * uniform() }
 
+  /// Uniform in 0 ..< count, by the high part of a product (its bias is below count / 2^64).
+  mutating func index(below count: Int) -> Int { Int(next().multipliedFullWidth(by: UInt64(count)).high) }
+
   /// Standard normal, by Box and Muller.
   mutating func normal() -> Double {
     let radius = (-2 * log(1 - uniform())).squareRoot()
