@@ -46,6 +46,7 @@ let package = Package(
     .testTarget(
       name: "TaskMetExperimentsTests",
       dependencies: ["TaskMetExperiments"],
-      path: "Tests/TaskMetExperimentsTests"),
+      path: "Tests/TaskMetExperimentsTests",
+      exclude: ["ReinforcementLearning/Recorded"]),
   ]
 )

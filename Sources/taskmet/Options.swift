@@ -7,6 +7,10 @@ extension ProblemName: ExpressibleByArgument {}
 extension Method: ExpressibleByArgument {}
 extension Preset: ExpressibleByArgument {}
 extension TableFormat: ExpressibleByArgument {}
+extension QOptimizer: ExpressibleByArgument {}
+extension QBatch: ExpressibleByArgument {}
+extension ModelSolver: ExpressibleByArgument {}
+extension MetricShape: ExpressibleByArgument {}
 
 /// Names apart by commas.
 func parseNames<Name: RawRepresentable & CaseIterable>(_ text: String, _ what: String) throws -> [Name]

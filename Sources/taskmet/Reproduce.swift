@@ -1,11 +1,12 @@
-// taskmet reproduce table2 | table3 | figure4
+// taskmet reproduce table2 | table3 | figure4; its other figures are in ReproduceAgents.swift.
 
 import ArgumentParser
 import TaskMetExperiments
 
 struct Reproduce: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "The paper's tables and figures.", subcommands: [Table2.self, Table3.self, DrawFigure4.self])
+    abstract: "The paper's tables and figures.",
+    subcommands: [Table2.self, Table3.self, DrawFigure4.self, DrawFigure6.self, DrawFigure7.self, DrawFigure8.self])
 }
 
 struct TableArguments: ParsableArguments {

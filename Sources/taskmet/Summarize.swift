@@ -13,5 +13,12 @@ struct Summarize: ParsableCommand {
   @Option(help: "text, markdown or csv.")
   var format = TableFormat.text
 
-  func run() throws { print(render(try readRecords(results), .everything, format)) }
+  func run() throws {
+    // A file holds runs of one kind: of the tables' problems, or of agents.
+    if let agents = try? readRecords(results, as: AgentRecord.self), !agents.isEmpty {
+      print(render(agents, format))
+    } else {
+      print(render(try readRecords(results), .everything, format))
+    }
+  }
 }
