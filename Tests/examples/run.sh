@@ -35,5 +35,13 @@ for task in spo_plus perturbed blackbox; do
   check "knapsack_oracle, task $task: an eighth of two-stage's regret at most, for 5 of 5 seeds" $?
 done
 
+# Method, task loss, the weights of the four state coordinates, the largest of the noise's.
+for seed in 1 2 3; do
+  echo "--- cartpole_external, seed $seed"
+  "$examples/cartpole_external" --seed $seed | tee /dev/stderr |
+    awk '/^least squares/ { loss = $3 } /^TaskMet/ { good = ($2 < loss / 4 && $5 > 1.5 * $7) } END { exit !good }'
+  check "cartpole_external: task loss below a quarter, the angle above the noise, for seed $seed" $?
+done
+
 echo "examples: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -104,8 +104,10 @@ final class QFunction {
   func updateTargets() throws {
     let rate = settings.targetRate
     for (network, target) in zip(networks, targets) {
-      for k in target.parameters.indices {
-        target.parameters[k] += rate * (network.parameters[k] - target.parameters[k])
+      network.parameters.withUnsafeBufferPointer { source in
+        target.parameters.withUnsafeMutableBufferPointer { goal in
+          for k in goal.indices { goal[k] += rate * (source[k] - goal[k]) }
+        }
       }
       try target.push()
     }
