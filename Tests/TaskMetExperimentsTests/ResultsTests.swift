@@ -29,11 +29,11 @@ import Testing
   @Test func appendsAndReads() throws {
     try withTemporaryFile { path in
       do {
-        let file = try ResultsFile(path: path)
+        let file = try ResultsFile<RunRecord>(path: path)
         for record in records { try file.append(record) }
-        #expect(message { _ = try ResultsFile(path: path) } == "\(path) is in use by another process")
+        #expect(message { _ = try ResultsFile<RunRecord>(path: path) } == "\(path) is in use by another process")
       }
-      let again = try ResultsFile(path: path).records()
+      let again = try ResultsFile<RunRecord>(path: path).records()
       #expect(again.map(\.key) == records.map(\.key))
       #expect(again.map(\.quality) == [0.5, 1.5, 2.5])
     }
@@ -46,7 +46,7 @@ import Testing
     for kept in [1, last.utf8.count / 2, last.utf8.count - 1, last.utf8.count] {
       try withTemporaryFile { path in
         try writeFile(path, whole + String(decoding: Array(last.utf8)[..<kept], as: UTF8.self))
-        let file = try ResultsFile(path: path)
+        let file = try ResultsFile<RunRecord>(path: path)
         try file.append(records[2])
         let expected = kept == last.utf8.count ? [0, 1, 2] : [0, 2]
         #expect(try file.records().map(\.key.dataset) == expected)
@@ -57,9 +57,9 @@ import Testing
   @Test func namesABadLine() throws {
     try withTemporaryFile { path in
       try writeFile(path, records[0].json.text + "\n{\"a\":1}\n" + records[1].json.text + "\n")
-      #expect(message { _ = try readRecords(path) } == "\(path):2: not a record of a run")
+      #expect(message { _ = try readRecords(path, as: RunRecord.self) } == "\(path):2: not a record of a run")
       try writeFile(path, records[0].json.text + "\n\nrubbish\n")
-      #expect(message { _ = try readRecords(path) }?.hasPrefix("\(path):3: ") == true)
+      #expect(message { _ = try readRecords(path, as: RunRecord.self) }?.hasPrefix("\(path):3: ") == true)
     }
   }
 

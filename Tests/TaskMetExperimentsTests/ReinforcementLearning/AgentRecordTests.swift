@@ -1,6 +1,5 @@
 // Records of agents' runs: what is written is read again, and which runs a record stands for.
 
-import Glibc
 import Testing
 
 @testable import TaskMetExperiments
@@ -42,24 +41,27 @@ struct AgentRecordTests {
 
   @Test("a plan's runs are done once; a longer plan does them again, and the table counts the longer ones")
   func resume() throws {
-    let path = "/tmp/taskmet-agents-\(getpid()).jsonl"
-    defer { unlink(path) }
     var plan = AgentPlan(.figure6, seeds: [0, 1])
     (plan.agents, plan.distractors, plan.settings) = ([.mle, .taskmet], [2], AgentTests.settings(.mle))
     (plan.length.steps, plan.length.evaluationInterval, plan.length.evaluationEpisodes) = (40, 20, 2)
-    let first = try reproduce(plan, output: path, jobs: 2, core: "Test")
-    #expect(first.done == 4 && first.skipped == 0 && first.failures.isEmpty)
-    let second = try reproduce(plan, output: path, jobs: 2, core: "Test")
-    #expect(second.done == 0 && second.skipped == 4)
-    plan.length.steps = 60
-    #expect(try reproduce(plan, output: path, jobs: 1, core: "Test").done == 4)
-    let records = try readRecords(path, as: AgentRecord.self)
+    let records = try withTemporaryFile { path in
+      let first = try reproduce(plan, output: path, jobs: 2, core: "Test")
+      #expect(first.done == 4 && first.skipped == 0 && first.failures.isEmpty)
+      let second = try reproduce(plan, output: path, jobs: 2, core: "Test")
+      #expect(second.done == 0 && second.skipped == 4)
+      plan.length.steps = 60
+      let third = try reproduce(plan, output: path, jobs: 1, core: "Test")
+      #expect(third.done == 4 && third.skipped == 0)
+      return try readRecords(path, as: AgentRecord.self)
+    }
     #expect(records.count == 8 && plan.select(records).count == 4)
     for seed in 0..<2 {
       let runs = records.filter { $0.seed == seed && $0.agent == "mle" }.map { $0.evaluations.map(\.meanReturn) }
       #expect(runs.count == 2 && runs[0] == Array(runs[1].prefix(2)))
     }
-    let table = render(records, .csv).split(separator: "\n").map { $0.split(separator: ",", omittingEmptySubsequences: false) }
+    let table = render(records, .csv).split(separator: "\n").map {
+      $0.split(separator: ",", omittingEmptySubsequences: false)
+    }
     #expect(table.count == 3 && table[1].prefix(3) == ["mle 2 distractors", "2", "60"])
   }
 
