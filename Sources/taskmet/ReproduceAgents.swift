@@ -73,7 +73,7 @@ struct AgentArguments: ParsableArguments {
 
   func plan(_ figure: AgentFigure) throws -> AgentPlan {
     var plan = AgentPlan(figure, seeds: Array(firstSeed..<(firstSeed + seeds)))
-    if let agents { plan.agents = try parseNames(agents, "agent") }
+    if let agents { plan.agents = try parseNames(agents, "known agent") }
     if let distractors { plan.distractors = try parseNumbers(distractors, "distractors", least: 0) }
     if let hidden { plan.settings.hidden = try parseNumbers(hidden, "hidden", least: 1) }
     plan.length.steps = steps
