@@ -44,7 +44,7 @@ struct AgentArguments: ParsableArguments {
   var unnormalized = false
 
   @Option(help: "The coefficient of the metric's sum of absolute values.")
-  var l1 = 0.001
+  var l1 = 0.0
 
   @Option(help: "The metric's learning rate.")
   var metricRate = 1e-3

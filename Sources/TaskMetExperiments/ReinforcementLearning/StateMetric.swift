@@ -15,7 +15,7 @@ public struct MetricSettings: Equatable, Sendable {
   /// Frobenius: Lambda = A sqrt(n) / |A|_F.
   public var isNormalized = true
   /// Of the sum of |Lambda_jk|.
-  public var l1 = 0.001
+  public var l1 = 0.0
   public var rate = 1e-3
   /// Of the conditional metric's network.
   public var hidden = [32, 32]

@@ -429,6 +429,13 @@ FUNCTIONS: dict[str, Prototype] = {
     "taskmet_predictor_predict": (Status, [HANDLE, *ROWS, *MATRIX]),
     "taskmet_predictor_vjp": (Status, [HANDLE, *ROWS, *MATRIX, *VECTOR]),
     "taskmet_predictor_jvp": (Status, [HANDLE, *ROWS, *VECTOR, *MATRIX]),
+    "taskmet_linearization_create": (Status, [NEW_HANDLE]),
+    "taskmet_linearization_destroy": (None, [HANDLE]),
+    "taskmet_linearization_update": (Status, [HANDLE, HANDLE, *ROWS, *MATRIX]),
+    "taskmet_linearization_vjp": (Status, [HANDLE, *MATRIX, *VECTOR]),
+    "taskmet_linearization_input_vjp": (Status, [HANDLE, *MATRIX, *MATRIX]),
+    "taskmet_linearization_jvp": (Status, [HANDLE, *VECTOR, *MATRIX]),
+    "taskmet_linearization_hvp": (Status, [HANDLE, *MATRIX, *VECTOR, *VECTOR]),
     "taskmet_predictor_save": (Status, [HANDLE, c_char_p]),
     "taskmet_predictor_load": (Status, [c_char_p, NEW_HANDLE]),
     # Metric
