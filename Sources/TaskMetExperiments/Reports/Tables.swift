@@ -109,16 +109,18 @@ private func cell(_ number: PaperNumber?, _ scale: Double) -> String {
 private func csv(_ rows: [SummaryRow]) -> String {
   var lines = [
     "problem,method,preset,settings_hash,runs,datasets,decision_quality_mean,decision_quality_sd,decision_quality_se,"
-      + "paper_decision_quality,test_mse_mean,test_mse_sd,test_mse_se,paper_test_mse,regret_mean,regret_sd,regret_se,"
+      + "paper_decision_quality,paper_decision_quality_sd,test_mse_mean,test_mse_sd,test_mse_se,paper_test_mse,"
+      + "paper_test_mse_sd,regret_mean,regret_sd,regret_se,"
       + "slope_mean,best_iteration_mean,seconds_mean"
   ]
   func text(_ value: Double?) -> String { value.map { $0.isFinite ? "\($0)" : "" } ?? "" }
   func three(_ estimate: Estimate) -> [String] { [estimate.mean, estimate.deviation, estimate.error].map(text) }
+  func two(_ number: PaperNumber?) -> [String] { [number?.mean, number?.deviation].map(text) }
   for row in rows {
     let cells =
       [row.problem, row.method, row.preset, row.settingsHash, "\(row.runs)", "\(row.datasets)"]
-      + three(row.quality) + [text(PaperNumbers.quality(row.problem, row.method)?.mean)]
-      + three(row.error) + [text(PaperNumbers.error(row.problem, row.method)?.mean)]
+      + three(row.quality) + two(PaperNumbers.quality(row.problem, row.method))
+      + three(row.error) + two(PaperNumbers.error(row.problem, row.method))
       + three(row.regret) + [row.slope?.mean, row.bestIteration.mean, row.seconds.mean].map(text)
     lines.append(cells.joined(separator: ","))
   }

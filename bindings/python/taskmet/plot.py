@@ -32,7 +32,7 @@ def metric_over_feature(
         None: all.
     ax : Axes, optional
     """
-    ax, x = _axes(ax), as_matrix(x, "x")
+    ax, x = new_axes(ax), as_matrix(x, "x")
     order = np.argsort(x[:, feature], kind="stable")
     diagonal = np.diagonal(metric.evaluate(x), axis1=1, axis2=2)[order]
     others = np.delete(x, feature, axis=1)
@@ -50,7 +50,7 @@ def metric_diagonal(
     metric: Metric, x: ArrayLike | None = None, names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
     """The weight of each output's errors: Lambda's diagonal, its mean over rows x (the paper's figure 7)."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     diagonals = np.atleast_2d(np.diagonal(metric.evaluate(x), axis1=-2, axis2=-1))
     spread = diagonals.std(axis=0) if len(diagonals) > 1 else None
     places = np.arange(metric.outputs)
@@ -62,7 +62,7 @@ def metric_diagonal(
 
 def training_curves(history: Trainer | Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Task loss by iteration, on training and on validation data; the best model is marked."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     history = history.history_ if isinstance(history, Trainer) else history
     iterations = np.asarray(history["iteration"])
     for name, label in (("task_loss", "training"), ("validation_task_loss", "validation")):
@@ -82,7 +82,7 @@ def predictions(
     predictor: Predictor, metric: Metric, x: ArrayLike, y: ArrayLike, output: int = 0, ax: Axes | None = None
 ) -> Axes:
     """Predictions against truth, coloured by how much the metric counts the error."""
-    ax, x, y = _axes(ax), as_matrix(x, "x"), as_matrix(y, "y")
+    ax, x, y = new_axes(ax), as_matrix(x, "x"), as_matrix(y, "y")
     weights = np.diagonal(np.broadcast_to(metric.evaluate(x), (len(x), metric.outputs, metric.outputs)), 0, 1, 2)
     predicted, truth = predictor.predict(x)[:, output], y[:, output]
     points = ax.scatter(truth, predicted, c=weights[:, output], s=12)
@@ -93,5 +93,5 @@ def predictions(
     return ax
 
 
-def _axes(ax: Axes | None) -> Axes:
+def new_axes(ax: Axes | None) -> Axes:
     return plt.subplots(layout="constrained")[1] if ax is None else ax

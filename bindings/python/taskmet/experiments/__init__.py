@@ -1,0 +1,27 @@
+"""The results of `taskmet reproduce`, the command line over the paper's experiments: read, summarised, drawn.
+
+`load` reads a results file, `summarize` and `summarize_agents` make tables of it, and `taskmet.experiments.figures`
+(which needs matplotlib) draws the paper's figures.
+"""
+
+from __future__ import annotations
+
+from taskmet.experiments.agents import AgentRow, Curve, learning_curves, summarize_agents
+from taskmet.experiments.records import Records, load, load_figure4
+from taskmet.experiments.tables import Estimate, PaperRow, SummaryRow, load_paper, summarize, table
+
+__all__ = [
+    "AgentRow",
+    "Curve",
+    "Estimate",
+    "PaperRow",
+    "Records",
+    "SummaryRow",
+    "learning_curves",
+    "load",
+    "load_figure4",
+    "load_paper",
+    "summarize",
+    "summarize_agents",
+    "table",
+]
