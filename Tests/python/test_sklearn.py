@@ -131,3 +131,118 @@ def test_groups_by_metadata_routing():
     assert len(scores) == 3
     assert np.all(scores > 0.99)
     assert set(counts) <= {7, 8}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Context
+
+
+def portfolios(days, stocks=4):
+    """Features, returns, days' labels in a mixed order of rows, and each day's matrix Q."""
+    generator = np.random.default_rng(5)
+    x = generator.standard_normal((days * stocks, 2))
+    y = 0.1 * x[:, 0] + 0.02 * generator.standard_normal(len(x)) ** 3
+    factors = generator.standard_normal((days, stocks, stocks))
+    q = factors @ factors.transpose(0, 2, 1) / stocks + 0.5 * np.eye(stocks)
+    return x, y, np.repeat(np.arange(days), stocks), q
+
+
+def days_apart(x, y, groups, q):
+    """The same data, in an order of rows that mixes the days but keeps the order within each."""
+    order = np.argsort(np.arange(len(x)) % q.shape[1], kind="stable")
+    return x[order], y[order], groups[order], q.reshape(len(x), -1)[order]
+
+
+def test_context_by_rows_and_by_label_is_the_datasets():
+    """A portfolio's Q: what comes out is what a trainer with the same dataset learns, bit by bit."""
+    x, y, groups, q = portfolios(12)
+    options = {"outer_iterations": 4, "seed": 0, "penalize_bias": 0}
+    metric = taskmet.Metric.conditional(2, 1, "diagonal", hidden=[16], seed=0)
+    metric.set_standardization(x.mean(axis=0), x.std(axis=0))
+    line = taskmet.Linear(2)
+    line.set_penalize_bias(False)
+    data = taskmet.Dataset(x, y, instances=np.arange(0, 49, 4), context=list(q))
+    expected = taskmet.Trainer(line, metric, data, taskmet.Portfolio(0.5), **options).fit()
+
+    def fitted(x, y, groups, context):
+        model = TaskMetRegressor(taskmet.Portfolio(0.5), outer_iterations=4)
+        return model.fit(x, y, groups=groups, context=context)
+
+    mixed = days_apart(x, y, groups, q)
+    models = [
+        fitted(x, y, groups, q.reshape(48, 4)),
+        fitted(x, y, groups, dict(enumerate(q))),
+        fitted(x, y, groups, {**dict(enumerate(q)), "unused": [1.0]}),
+    ]
+    for model in models:
+        assert model.history_["task_loss"].tolist() == expected.history_["task_loss"].tolist()
+        assert np.array_equal(model.predict(x), expected.predictor_.predict(x)[:, 0])
+    # Means over rows in another order differ in the last bits.
+    for context in (mixed[3], list(mixed[3]), dict(enumerate(q))):
+        model = fitted(*mixed[:3], context)
+        assert np.allclose(model.history_["task_loss"], expected.history_["task_loss"], rtol=1e-7, atol=0)
+    other = fitted(x, y, groups, dict(enumerate(q[::-1])))
+    assert not np.allclose(other.history_["task_loss"], expected.history_["task_loss"], rtol=1e-3)
+
+
+def test_context_follows_its_instance():
+    """Into validation data, and with parts of different lengths."""
+    seen = {}
+
+    def task(batch):
+        for rows, context in zip(batch.slices, batch.context, strict=True):
+            seen[batch.inputs[rows, 0].tolist()[0]] = batch.phase, context.tolist()
+        return taskmet.squared_error(batch)
+
+    groups = np.array(["b", "a", "b", "a", "c", "d"])
+    rows = np.arange(6.0)[:, np.newaxis]
+    model = TaskMetRegressor(task, validation_fraction=0.5, outer_iterations=0)
+    parts = [[0.0], [], [2.0, 2.5], [3.0], [4.0, 4.5], []]
+    by_label = {"a": [3.0], "b": [0.0, 2.0, 2.5], "c": [4.0, 4.5], "d": []}
+    for context in (parts, by_label):
+        seen.clear()
+        model.fit(rows, rows[:, 0], groups=groups, context=context)
+        assert {first: values for first, (_, values) in seen.items()} == {
+            **{0.0: [0.0, 2.0, 2.5], 1.0: [3.0], 4.0: [4.0, 4.5], 5.0: []}
+        }
+        assert sorted(phase for phase, _ in seen.values()) == ["training", "training", "validation", "validation"]
+
+
+def test_context_without_groups():
+    """Each row is an instance, and has its part."""
+
+    def task(batch):
+        assert [part.tolist() for part in batch.context] == batch.targets.tolist()
+        return taskmet.squared_error(batch)
+
+    TaskMetRegressor(task, outer_iterations=1).fit(X, Y[:, 0], context=Y[:, 0])
+
+
+def test_context_by_metadata_routing():
+    """By rows it is split like the groups; a mapping goes through whole."""
+    x, y, groups, q = portfolios(12)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = TaskMetRegressor(taskmet.Portfolio(0.5), outer_iterations=2)
+        model.set_fit_request(groups=True, context=True)
+        scores = [
+            cross_val_score(model, x, y, cv=GroupKFold(3), params={"groups": groups, "context": context})
+            for context in (q.reshape(48, 4), dict(enumerate(q)))
+        ]
+    assert len(scores[0]) == 3 and np.isfinite(scores[0]).all()
+    assert np.array_equal(*scores)
+
+
+@pytest.mark.parametrize(
+    ("context", "with_groups", "message"),
+    [
+        ({0: [1.0]}, False, "a context that is a mapping needs groups"),
+        ({0: [1.0], 2: [1.0]}, True, "context has nothing for the group 1"),
+        (np.ones((7, 2)), True, "inconsistent numbers of samples"),
+    ],
+)
+def test_context_that_does_not_fit_is_named(context, with_groups, message):
+    x, y, groups, _ = portfolios(2)
+    with pytest.raises(ValueError, match=message):
+        TaskMetRegressor(taskmet.Portfolio(0.5)).fit(x, y, groups=groups if with_groups else None, context=context)
+    with pytest.raises(TypeError, match="context must hold real numbers"):
+        TaskMetRegressor(taskmet.Portfolio(0.5)).fit(x, y, groups=groups, context=["a"] * 8)

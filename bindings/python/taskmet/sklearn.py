@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, validate_data
 
+from taskmet._arrays import as_reals
 from taskmet.data import Dataset, offsets_of
 from taskmet.metric import Metric
 from taskmet.models import MLP, Linear, Predictor
@@ -20,6 +22,22 @@ from taskmet.trainer import Trainer
 
 # Means and scales of columns.
 _Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
+Context = ArrayLike | Sequence[ArrayLike] | Mapping[Any, ArrayLike]
+
+
+class _Rows(NamedTuple):
+    """The data as they were given."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    weights: NDArray[np.float64] | None
+
+
+class _Instances(NamedTuple):
+    """How the rows are grouped."""
+
+    rows: list[NDArray[np.intp]]
+    context: list[ArrayLike] | None
 
 
 class TaskMetRegressor(RegressorMixin, BaseEstimator):
@@ -123,6 +141,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         y: ArrayLike,
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        context: Context | None = None,
     ) -> TaskMetRegressor:
         """Trains.
 
@@ -134,23 +153,35 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
             The instance, one decision problem, that each row belongs to. None: each row is one.
         sample_weight : array of shape (rows,), optional
             Weights of the prediction loss.
+        context : array of shape (rows, ...), sequence of arrays, or mapping, optional
+            What the task needs to know of each instance besides its rows. By rows, each row's part: the context of an
+            instance is its rows' parts, one after the other. (`Portfolio` takes a matrix Q: a row's part is its row of
+            Q.) This form goes through splitters, by metadata routing, as long as groups stay whole. Or a mapping from
+            each label in `groups` to that instance's context, of any length; it may have labels that are not there.
+
+        Raises
+        ------
+        ValueError
+            Arguments whose lengths differ, a mapping without `groups` or without one of its labels.
+        taskmet.TaskMetError
+            What the library says: an option out of its range, a context that the task cannot use.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
-        y = np.asarray(y, dtype=np.float64)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=np.float64)
-        self._one_column = y.ndim == 1
+        x, targets = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        weights = None if sample_weight is None else _check_sample_weight(sample_weight, x, dtype=np.float64)
+        self._one_column = np.ndim(targets) == 1
+        rows = _Rows(x, np.asarray(targets, dtype=np.float64).reshape(len(x), -1), weights)
+        instances = _instances(rows, groups, context)
         seed = self._seed()
-        y = y.reshape(len(X), -1)
-        training, validation = self._datasets(X, y, groups, weights, seed)
+        training, validation = self._split(rows, instances, seed)
         with training, validation or training:
-            self._train(training, validation, _moments(X, weights), _moments(y, weights), seed)
+            self._train(training, validation, _moments(rows.x, weights), _moments(rows.y, weights), seed)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
         """Predictions: (rows,) where y was a vector, else (rows, targets)."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        predictions = self.predictor_.predict(X)
+        x = validate_data(self, X, dtype=np.float64, reset=False)
+        predictions = self.predictor_.predict(x)
         return predictions[:, 0] if self._one_column else predictions
 
     def _seed(self) -> int:
@@ -159,26 +190,18 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         # Without a random state too the initial weights are the same each time, as for scikit-learn's linear models.
         return 0 if self.random_state is None else int(check_random_state(self.random_state).randint(2**31))
 
-    def _datasets(
-        self, x: NDArray, y: NDArray, groups: ArrayLike | None, weights: NDArray | None, seed: int
-    ) -> tuple[Dataset, Dataset | None]:
+    def _split(self, rows: _Rows, instances: _Instances, seed: int) -> tuple[Dataset, Dataset | None]:
         """Training data, and validation data if a share of the instances is asked for."""
-        order, offsets = np.arange(len(x)), np.arange(len(x) + 1)
-        if groups is not None:
-            check_consistent_length(x, groups)
-            order, offsets = offsets_of(groups)
-        instances = [order[first:last] for first, last in zip(offsets, offsets[1:], strict=False)]
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be in [0, 1), got {self.validation_fraction}")
-        held_out = int(round(self.validation_fraction * len(instances)))
+        count = len(instances.rows)
+        held_out = round(self.validation_fraction * count)
         if held_out == 0:
-            return _dataset(x, y, weights, instances), None
-        if held_out == len(instances):
+            return _dataset(rows, instances, range(count)), None
+        if held_out == count:
             raise ValueError(f"validation_fraction {self.validation_fraction} leaves none of {held_out} instances")
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(instances))[:held_out])
-        kept = np.setdiff1d(np.arange(len(instances)), chosen)
-        parts = ([instances[k] for k in kept], [instances[k] for k in chosen])
-        return _dataset(x, y, weights, parts[0]), _dataset(x, y, weights, parts[1])
+        chosen = np.sort(np.random.default_rng(seed).permutation(count)[:held_out])
+        return _dataset(rows, instances, np.setdiff1d(np.arange(count), chosen)), _dataset(rows, instances, chosen)
 
     def _train(
         self, training: Dataset, validation: Dataset | None, inputs: _Moments, targets: _Moments, seed: int
@@ -186,10 +209,10 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         predictor = self._make_predictor(inputs, targets, seed)
         metric = self._make_metric(inputs, len(targets[0]), seed)
         with Trainer(predictor, metric, training, self.task, validation, **self._trainer_options(seed)) as trainer:
-            trainer.fit(progress=self.progress)
+            report = trainer.fit(progress=self.progress).report_
             self.predictor_, self.metric_ = trainer.predictor_, trainer.metric_
-            self.history_, self.report_ = trainer.history_, trainer.report_
-        self.n_iter_ = self.report_.iterations
+            self.history_, self.report_ = trainer.history_, report
+        self.n_iter_ = 0 if report is None else report.iterations
 
     def _make_predictor(self, inputs: _Moments, targets: _Moments, seed: int) -> Predictor:
         sizes = len(inputs[0]), len(targets[0])
@@ -231,7 +254,44 @@ def _moments(values: NDArray, weights: NDArray | None) -> _Moments:
     return mean, np.where(scale > 1e-12 * (np.abs(mean) + 1e-300), scale, 1.0)
 
 
-def _dataset(x: NDArray, y: NDArray, weights: NDArray | None, instances: list[NDArray]) -> Dataset:
-    order = np.concatenate(instances)
-    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in instances])])
-    return Dataset(x[order], y[order], instances=offsets, weights=None if weights is None else weights[order])
+def _instances(rows: _Rows, groups: ArrayLike | None, context: Context | None) -> _Instances:
+    count = len(rows.x)
+    order, offsets, labels = np.arange(count), np.arange(count + 1), None
+    if groups is not None:
+        check_consistent_length(rows.x, groups)
+        order, offsets = offsets_of(groups)
+        labels = np.asarray(groups)[order[offsets[:-1]]].tolist()
+    members = [order[first:last] for first, last in itertools.pairwise(offsets)]
+    if isinstance(context, Mapping):
+        return _Instances(members, _context_by_label(context, labels))
+    return _Instances(members, None if context is None else _context_by_rows(context, rows, members))
+
+
+def _context_by_label(context: Mapping[Any, ArrayLike], labels: list[Any] | None) -> list[ArrayLike]:
+    if labels is None:
+        raise ValueError("a context that is a mapping needs groups, whose labels are its keys")
+    missing = [label for label in labels if label not in context]
+    if missing:
+        raise ValueError(f"context has nothing for the group {missing[0]!r}")
+    return [context[label] for label in labels]
+
+
+def _context_by_rows(context: Any, rows: _Rows, members: list[NDArray]) -> list[ArrayLike]:
+    check_consistent_length(rows.x, context)
+    # Rows may differ in length, which an array cannot; a DataFrame must become one, or its columns would come.
+    parts = [np.ravel(as_reals(p, "context")) for p in (context if isinstance(context, list) else np.asarray(context))]
+    return [np.concatenate([parts[row] for row in instance]) for instance in members]
+
+
+def _dataset(rows: _Rows, instances: _Instances, chosen: Iterable[int]) -> Dataset:
+    """The chosen instances' rows."""
+    chosen = list(chosen)
+    members = [instances.rows[k] for k in chosen]
+    order = np.concatenate(members)
+    return Dataset(
+        rows.x[order],
+        rows.y[order],
+        instances=np.concatenate([[0], np.cumsum([len(part) for part in members])]),
+        weights=None if rows.weights is None else rows.weights[order],
+        context=None if instances.context is None else [instances.context[k] for k in chosen],
+    )
