@@ -29,7 +29,7 @@ CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
 .PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python test-all \
-  wheel test-wheel install uninstall clean format lint help system-packages system-packages-test
+  wheel test-wheel install uninstall clean format lint lint-python help system-packages system-packages-test
 
 ## all: the library and the command line; what `make` does and `make install` installs
 all: build cli
@@ -200,10 +200,19 @@ clean:
 format:
 	swift format format --in-place --parallel --recursive Package.swift Sources Tests
 
-## lint: checks the format of the Swift sources, and compiles the header alone
-lint:
+## lint: checks the format of the Swift sources and of the Python package, its types, and compiles the header alone
+lint: lint-python
 	swift format lint --strict --parallel --recursive Package.swift Sources Tests
 	bash packaging/check-header.sh include
+
+# ruff and mypy read their settings in bindings/python/pyproject.toml.
+RUFF_OPTIONS := --no-cache --config bindings/python/pyproject.toml
+PYTHON_SOURCES := bindings/python Tests/python Tests/python_live benchmarks
+## lint-python: the Python sources by ruff, the package's types by mypy
+lint-python: .venv/installed
+	.venv/bin/python -m ruff format --check --quiet $(RUFF_OPTIONS) $(PYTHON_SOURCES)
+	.venv/bin/python -m ruff check --quiet $(RUFF_OPTIONS) $(PYTHON_SOURCES)
+	.venv/bin/python -m mypy --cache-dir=.build/mypy --config-file bindings/python/pyproject.toml bindings/python/taskmet
 
 ## system-packages: checks for, and as root installs, the system packages that build needs; -test: that test needs
 system-packages:

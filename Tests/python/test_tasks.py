@@ -250,7 +250,7 @@ def test_lodl(threads):
     inner, data = taskmet.CallbackTask(weighted), dataset()
     lodl = taskmet.LODL(inner, data, samples=200, iterations=300, patience=300, threads=threads, seed=1)
     assert lodl.fit_quality > 0.99
-    loss, gradient = lodl.gradient(data, PREDICTIONS)
+    _, gradient = lodl.gradient(data, PREDICTIONS)
     expected = inner.gradient(data, PREDICTIONS)
     assert np.allclose(gradient, expected[1], atol=0.1 * np.abs(expected[1]).max())
     assert lodl.loss(data, PREDICTIONS) == inner.loss(data, PREDICTIONS)

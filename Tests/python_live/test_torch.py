@@ -1,5 +1,6 @@
 """The package against PyTorch, live: tasks through autograd, weights, loss, gradients, H w, and the hypergradient."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -191,7 +192,7 @@ class Problem:
 
     def network(self, parameters, sizes, activation):
         h, start = self.x, 0
-        for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
             weight = parameters[start : start + inputs * outputs].reshape(outputs, inputs)
             start += inputs * outputs
             h = (activation(h) if layer else h) @ weight.T + parameters[start : start + outputs]

@@ -55,7 +55,7 @@ def main():
     parser.add_argument("--iterations", type=int, default=30)
     arguments = parser.parse_args()
     generator = np.random.default_rng(arguments.seed)
-    (training, *_), (validation, *_), (test, x, costs) = (make_days(generator, arguments.days) for _ in range(3))
+    (training, *_), (validation, *_), (test, x, _) = (make_days(generator, arguments.days) for _ in range(3))
 
     oracle = taskmet.each_problem(load_truck)
     task = taskmet.Perturbed(oracle, "minimize", sigma=2.0, samples=8, loss="objective", seed=arguments.seed)

@@ -96,6 +96,7 @@ def copy_from(address: int | None, shape: tuple[int, ...]) -> Reals:
     """A copy of the library's numbers."""
     out = np.empty(shape)
     if out.size:
+        assert address is not None
         ctypes.memmove(out.ctypes.data, address, out.nbytes)
     return out
 
@@ -104,6 +105,7 @@ def copy_integers_from(address: int | None, count: int) -> NDArray[np.int64]:
     """A copy of the library's whole numbers."""
     out = np.empty(count, dtype=np.int64)
     if count:
+        assert address is not None
         ctypes.memmove(out.ctypes.data, address, out.nbytes)
     return out
 

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Iterator, MutableMapping
 from ctypes import c_char_p, c_double, c_int64
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskmet import _native
 from taskmet._native import constant_name, library
@@ -48,8 +48,8 @@ def _describe(index: int) -> Option:
     if kind == "string":
         choices = tuple(info.choices.decode().split("|"))
         return Option(info.name.decode(), kind, info.string_default.decode(), None, None, choices, *common)
-    values = (getattr(info, f"{kind}_{what}") for what in ("default", "minimum", "maximum"))
-    return Option(info.name.decode(), kind, *values, (), *common)
+    default, minimum, maximum = (getattr(info, f"{kind}_{what}") for what in ("default", "minimum", "maximum"))
+    return Option(info.name.decode(), kind, default, minimum, maximum, (), *common)
 
 
 def options_table() -> str:
@@ -69,7 +69,7 @@ class TrainerOptions(MutableMapping[str, Value]):
 
     def __getitem__(self, name: str) -> Value:
         kind = options()[name].type
-        value = {"int": c_int64, "double": c_double, "string": c_char_p}[kind]()
+        value: Any = {"int": c_int64, "double": c_double, "string": c_char_p}[kind]()
         getattr(library, f"trainer_get_{kind}")(self._trainer, name.encode(), ctypes.byref(value))
         return value.value.decode() if kind == "string" else value.value
 

@@ -43,9 +43,8 @@ class Task(NativeObject):
         if self._handle is None:
             made = self._make()
             with _creation:
-                if self._handle is None:
-                    self._handle, made = made, None
-            if made is not None:  # another thread was faster
+                handle = self._handle = made if self._handle is None else self._handle
+            if handle != made:  # another thread was faster
                 library.task_destroy(made)
         return self._handle
 
@@ -449,9 +448,9 @@ class QuadraticProgram(Task):
         program.equalities = 0 if self.equality_matrix is None else len(self.equality_matrix)
         program.inequalities = 0 if self.inequality_matrix is None else len(self.inequality_matrix)
         program.entries = self.variables if self.prediction is None else self.prediction.shape[1]
-        for name, kind in _native.QuadraticProgram._fields_:
-            if kind is POINTER(c_double) and getattr(self, name) is not None:
-                setattr(program, name, cast(getattr(self, name).ctypes.data, POINTER(c_double)))
+        for field in _native.QuadraticProgram._fields_:
+            if field[1] is POINTER(c_double) and getattr(self, field[0]) is not None:
+                setattr(program, field[0], cast(getattr(self, field[0]).ctypes.data, POINTER(c_double)))
         sense = constant(_native.SENSE, self._sense, "sense")
         return create(library.task_create_quadratic_program, ctypes.byref(program), sense)
 
