@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -46,6 +47,17 @@ def test_programs_of_the_readme_and_the_guide(tmp_path):
     chapter = re.search(r"^## From Python\n(.*?)^## ", guide, flags=re.MULTILINE | re.DOTALL).group(1)
     two_stage, ours = map(float, run_text(chapter, tmp_path).splitlines()[:2])
     assert two_stage < 0 < 0.9 < ours
+
+
+def test_the_program_of_the_reproduction(tmp_path):
+    """It runs as printed, on small results."""
+    results = ROOT / "Tests" / "python" / "results"
+    names = {"tables.jsonl": "results.jsonl", "tables.csv": "summary.csv", "figure4.csv": "figure4.csv"}
+    for name, there in names.items():
+        shutil.copy(results / name, tmp_path / there)
+    run_text((ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8"), tmp_path)
+    for picture in ("tables.png", "figure4.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def write_load(path):

@@ -22,6 +22,12 @@ def test_a_module_imports_its_library(module):
     assert "matplotlib" in imported(f"import taskmet.{module}")
 
 
+def test_modules_are_found_when_asked_for():
+    assert "matplotlib" in imported("import taskmet; taskmet.plot.metric_diagonal")
+    assert imported("import taskmet; taskmet.experiments.load") == "[]"
+    assert "matplotlib" in imported("import taskmet; taskmet.experiments.figures.figure6")
+
+
 def test_the_regressor_is_found_when_asked_for():
     assert "sklearn" in imported("from taskmet import TaskMetRegressor")
 

@@ -163,6 +163,8 @@ def test_unknown_options_are_named():
         taskmet.minimize(*two_outputs(), iterations=3)
     with pytest.raises(ValueError, match="name must be one of preset, method, .* got"):
         make_trainer(iterations=3)
+    with pytest.raises(TypeError, match="task must be a task, or .task, weight. pairs; got <function"):
+        make_trainer([lambda batch: 0.0])
     with pytest.raises(TypeError, match="patience must be a whole number, got 1.5"):
         make_trainer(patience=1.5)
     with pytest.raises(ValueError, match="solver"):

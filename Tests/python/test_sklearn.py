@@ -47,6 +47,13 @@ def test_without_a_task_it_is_least_squares():
     assert np.allclose(column, expected[:, 0], rtol=1e-9, atol=1e-9)
 
 
+def test_one_hidden_layer_may_be_a_number():
+    models = [TaskMetRegressor(cost, hidden=h, metric_hidden=h, outer_iterations=1) for h in (3, [3])]
+    first, second = (model.fit(X, Y[:, 0]).predict(X) for model in models)
+    assert models[0].predictor_.parameter_count == 10
+    assert np.array_equal(first, second)
+
+
 def test_with_a_task_the_cost_falls():
     def cost_of(model):
         error = np.where(X > 0.5, model.predict(X)[:, np.newaxis] - Y, 0.0)

@@ -224,6 +224,8 @@ def test_topk():
     assert task.loss(dataset(), PREDICTIONS) == pytest.approx(expected, rel=1e-12)
     assert taskmet.check_task_gradient(task, dataset(), PREDICTIONS).correct
     assert repr(task) == "TopK(k=2, temperature=0.1, legacy=False)"
+    named = taskmet.Perturbed(np.sign, "maximize", sigma=0.5, loss="objective")
+    assert repr(named) == "Perturbed(oracle=sign, sense='maximize', sigma=0.5, samples=10, loss='objective', seed=0)"
 
 
 @needs_budget
@@ -248,6 +250,7 @@ def weighted(batch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_lodl(threads):
     inner, data = taskmet.CallbackTask(weighted), dataset()
+    assert taskmet.LODL(weighted, data).task.function is weighted
     lodl = taskmet.LODL(inner, data, samples=200, iterations=300, patience=300, threads=threads, seed=1)
     assert lodl.fit_quality > 0.99
     _, gradient = lodl.gradient(data, PREDICTIONS)

@@ -1,12 +1,13 @@
 """Task-driven metric learning: trains a predictor under a metric that is learned from a task's gradient.
 
 A `Dataset`, a predictor (`Linear`, `MLP`, `CallbackPredictor`), a `Metric` and a task go into a `Trainer`;
-`TaskMetRegressor` is the same in scikit-learn's manners. `taskmet.torch`, `taskmet.jax` and `taskmet.plot` need their
-libraries only when used.
+`TaskMetRegressor` is the same in scikit-learn's manners. The modules `taskmet.torch`, `taskmet.jax`, `taskmet.plot` and
+`taskmet.experiments` are imported, with the libraries that they need, when they are first used.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from taskmet._native import library as _library
@@ -64,6 +65,7 @@ from taskmet.tasks import (
 from taskmet.trainer import Trainer
 
 if TYPE_CHECKING:
+    from taskmet import experiments, jax, plot, sklearn, torch  # noqa: F401, for type checkers
     from taskmet.sklearn import TaskMetRegressor
 
 __version__: str = _library.version().decode()
@@ -133,9 +135,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "TaskMetRegressor":
-        from taskmet.sklearn import TaskMetRegressor
+_MODULES = ("experiments", "jax", "plot", "sklearn", "torch")
 
-        return TaskMetRegressor
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"taskmet.{name}")
+    if name == "TaskMetRegressor":
+        return importlib.import_module("taskmet.sklearn").TaskMetRegressor
     raise AttributeError(f"module 'taskmet' has no attribute {name!r}")

@@ -191,8 +191,24 @@ def hypergradient_from_gradient(
 ) -> tuple[Reals, Reals, SolverReport]:
     """The same from g = grad_theta L_task, which may come from other rows.
 
-    ``v`` is where the solver starts (default: zeros). Returns the hypergradient, the solution v for the next call's
-    start, and the report.
+    Parameters
+    ----------
+    predictor, metric, dataset, rho
+    g : array of shape (parameters,)
+        As long as theta.
+    v : array of shape (parameters,), optional
+        Where the solver starts; None: zeros.
+    solver, **options
+        As in `hypergradient`.
+    workspace : Workspace, optional
+
+    Returns
+    -------
+    gradient : array
+        As long as the metric's parameters.
+    v : array
+        The linear system's solution: a start for the next call.
+    report : SolverReport
     """
     g = as_vector(g, "g")
     solution = np.zeros(predictor.parameter_count) if v is None else np.array(as_vector(v, "v"))

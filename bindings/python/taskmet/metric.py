@@ -37,7 +37,19 @@ class Metric(Parametrized):
 
     @classmethod
     def constant(cls, outputs: int, structure: str = "full", rank: int | None = None, seed: int = 0) -> Metric:
-        """A metric that is the same for every row."""
+        """A metric that is the same for every row.
+
+        Parameters
+        ----------
+        outputs : int
+            n, the number of targets: Lambda is n x n.
+        structure : str
+            "scalar", "diagonal", "lowrank" or "full".
+        rank : int, optional
+            Of a "lowrank" metric.
+        seed : int
+            Of a "lowrank" metric's start.
+        """
         shape = (constant(_native.STRUCTURE, structure, "structure"), 1 if rank is None else rank)
         return cls._adopt(create(library.metric_create_constant, outputs, *shape, seed))
 
@@ -48,11 +60,25 @@ class Metric(Parametrized):
         outputs: int,
         structure: str = "diagonal",
         rank: int | None = None,
-        hidden: Sequence[int] = (16,),
+        hidden: int | Sequence[int] = (16,),
         activation: str = "tanh",
         seed: int = 0,
     ) -> Metric:
-        """A metric whose factor is the output of a multilayer perceptron of the row's features."""
+        """A metric whose factor is the output of a multilayer perceptron of the row's features.
+
+        Parameters
+        ----------
+        inputs, outputs : int
+            Features, and n targets: Lambda(x) is n x n.
+        structure, rank
+            As in `constant`.
+        hidden : int or sequence of int
+            The sizes of the hidden layers.
+        activation : str
+            After each hidden layer; see `MLP`.
+        seed : int
+            Of the network's start.
+        """
         return cls._adopt(
             create(
                 library.metric_create_conditional,

@@ -118,7 +118,7 @@ class MLP(Predictor):
     Parameters
     ----------
     inputs, outputs : int
-    hidden : sequence of int
+    hidden : int or sequence of int
         The sizes of the hidden layers.
     activation, output_activation : str
         After each hidden layer, and after the last: "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus",
@@ -136,7 +136,7 @@ class MLP(Predictor):
         self,
         inputs: int,
         outputs: int = 1,
-        hidden: Sequence[int] = (64,),
+        hidden: int | Sequence[int] = (64,),
         activation: str = "relu",
         output_activation: str = "identity",
         seed: int = 0,

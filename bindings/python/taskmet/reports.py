@@ -34,8 +34,12 @@ class SolverReport(NamedTuple):
 
 
 class CheckReport(NamedTuple):
-    """What a check of a gradient says: `verdict` is "correct", "wrong" or "undecided"; the rest is of the worst
-    direction."""
+    """What a check of a gradient says: `verdict` is "correct", "wrong" or "undecided".
+
+    ``worst_error`` is the largest |analytic - numeric| / max(|analytic|, |numeric|, scale) of all directions; ``noise``
+    (in the same unit), ``analytic``, ``numeric`` and ``step`` are that direction's. ``row`` and ``output`` name the
+    entry that was moved; -1: a random direction.
+    """
 
     verdict: str
     worst_error: float
@@ -73,7 +77,13 @@ class DecisionReport(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """How a fit ended."""
+    """How a fit ended.
+
+    Losses are of the data that choose the best model: validation's where there are any. ``first_task_loss`` is the
+    two-stage model's, ``best_rmse_ratio`` the best model's root mean squared error over that model's. ``rollbacks``
+    counts undone steps, ``rejections`` those of them that the task rejected, ``untrusted`` the records that are not
+    trusted.
+    """
 
     reason: str
     iterations: int
@@ -88,7 +98,31 @@ class FitReport(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One outer iteration; NaN stands for what was not measured."""
+    """One outer iteration; NaN stands for what was not measured. Record 0 is the two-stage model.
+
+    Attributes
+    ----------
+    task_loss : float
+        On the batch that was judged, after the inner steps.
+    prediction_loss : float
+        What the inner steps minimise.
+    prediction_rmse, validation_rmse : float
+        Root mean squared errors over the entries of the rows that the task judged, in the unit of the targets.
+    hypergradient_norm, solver_residual : float
+        Of the step that led here; the residual is |g - A v| / |g|.
+    agreement : float
+        The cosine between the hypergradients of two halves of the batch.
+    trusted : bool
+        Whether curvature, residual, inner gradient and agreement were within their thresholds.
+    is_best : bool
+        Whether this model is the best so far.
+    metric_rate : float
+        The metric's learning rate in this step, which undone steps halve.
+    rollbacks, rejections : int
+        Steps undone before this one, and those of them that the task rejected.
+    metric_smallest_eigenvalue, metric_largest_eigenvalue, metric_mean_trace : float
+        Of Lambda over some fixed training rows; the trace is divided by the number of outputs.
+    """
 
     iteration: int
     task_loss: float

@@ -48,7 +48,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     task : Task or function, optional
         What predictions are for: a `Task`, or a function of a `TaskBatch` that returns (loss, gradient). None:
         nothing but the squared error ("two-stage").
-    hidden : sequence of int
+    hidden : int or sequence of int
         The predictor's hidden layers; none: a linear predictor.
     activation : str
         Of the predictor's hidden layers.
@@ -56,7 +56,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         Of the metric: "scalar", "diagonal", "lowrank" or "full".
     rank : int, optional
         Of a "lowrank" metric.
-    metric_hidden : sequence of int, or None
+    metric_hidden : int or sequence of int, or None
         The hidden layers of the metric's network, which sees standardised features. None: a metric that is the same
         for all rows.
     standardize : bool
@@ -80,8 +80,13 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     predictor_ : Predictor
     metric_ : Metric
     history_ : dict of arrays
+        A value for each iteration of each field of `Record`.
     report_ : FitReport
+    n_iter_ : int
+        Updates of the metric.
     n_features_in_ : int
+    feature_names_in_ : array of str
+        Where X had names.
 
     Examples
     --------
@@ -102,11 +107,11 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         self,
         task: Task | Callable[..., Any] | None = None,
         *,
-        hidden: Sequence[int] = (),
+        hidden: int | Sequence[int] = (),
         activation: str = "relu",
         structure: str = "diagonal",
         rank: int | None = None,
-        metric_hidden: Sequence[int] | None = (16,),
+        metric_hidden: int | Sequence[int] | None = (16,),
         standardize: bool = True,
         validation_fraction: float = 0.0,
         rho: float = 0.0,
@@ -152,7 +157,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         groups : array of shape (rows,), optional
             The instance, one decision problem, that each row belongs to. None: each row is one.
         sample_weight : array of shape (rows,), optional
-            Weights of the prediction loss.
+            Weights of the prediction loss; the task does not see them.
         context : array of shape (rows, ...), sequence of arrays, or mapping, optional
             What the task needs to know of each instance besides its rows. By rows, each row's part: the context of an
             instance is its rows' parts, one after the other. (`Portfolio` takes a matrix Q: a row's part is its row of
@@ -178,7 +183,17 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
-        """Predictions: (rows,) where y was a vector, else (rows, targets)."""
+        """Predictions for rows of features.
+
+        Parameters
+        ----------
+        X : array of shape (rows, features)
+
+        Returns
+        -------
+        array
+            Of shape (rows,) where y was a vector, else (rows, targets).
+        """
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float64, reset=False)
         predictions = self.predictor_.predict(x)
@@ -217,7 +232,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
     def _make_predictor(self, inputs: _Moments, targets: _Moments, seed: int) -> Predictor:
         sizes = len(inputs[0]), len(targets[0])
         predictor: Predictor
-        if len(self.hidden) == 0:
+        if np.size(self.hidden) == 0:
             predictor = Linear(*sizes)
         else:
             predictor = MLP(*sizes, self.hidden, self.activation, seed=seed)

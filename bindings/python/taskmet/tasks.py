@@ -107,7 +107,26 @@ class Task(NativeObject):
         confidence: float = 0.95,
         seed: int = 0,
     ) -> DecisionReport:
-        """How good the decisions are that follow from predictions, from chance (0) to perfect (1)."""
+        """How good the decisions are that follow from predictions, from chance (0) to perfect (1).
+
+        Parameters
+        ----------
+        dataset : Dataset
+        predictions : array of shape (rows, outputs) or (rows,)
+        random_draws : int
+            Random predictions for each instance, whose decisions are quality 0.
+        bootstrap_samples : int
+            For the intervals, by instances; 0: no intervals.
+        confidence : float
+            Of the intervals, in (0, 1).
+        seed : int
+            Of the random predictions and the bootstrap.
+
+        Raises
+        ------
+        UnsupportedError
+            The task takes no decisions.
+        """
         predictions, report = _predictions(dataset, predictions), _native.new_struct(_native.DecisionReport)
         sizes = (random_draws, bootstrap_samples, confidence, seed)
         call(
@@ -130,8 +149,9 @@ class Task(NativeObject):
         return object.__new__, (type(self),), self.__getstate__()
 
     def __repr__(self) -> str:
-        names = (name for name in self.__getstate__() if not name.startswith("_"))
-        return f"{type(self).__name__}({', '.join(f'{name}={_short(getattr(self, name))}' for name in names)})"
+        # An argument whose name is a method's is kept with an underscore.
+        arguments = (f"{name.lstrip('_')}={_short(value)}" for name, value in self.__getstate__().items())
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 def _short(value: Any) -> str:
@@ -370,7 +390,18 @@ class Blackbox(_OracleTask):
 
 
 class TopK(Task):
-    """Choose the k entries of an instance with the highest predictions; the objective is the sum of their targets."""
+    """Choose the k entries of an instance with the highest predictions; the objective, maximised, is the sum of their
+    targets.
+
+    Parameters
+    ----------
+    k : int
+        At most the number of entries of any instance.
+    temperature : float
+        In the unit of the predictions: how softly training chooses, so that there is a gradient.
+    legacy : bool
+        The published recipe, whose gradient is not the exact one; ``temperature`` then stands for its epsilon.
+    """
 
     def __init__(self, k: int, temperature: float, legacy: bool = False):
         self.k, self.temperature, self.legacy = k, temperature, legacy
@@ -380,7 +411,20 @@ class TopK(Task):
 
 
 class BudgetAllocation(Task):
-    """Choose `budget` rows (websites) to reach as many users as possible; the targets are click-through rates."""
+    """Choose rows (websites) of an instance to reach as many users as possible; the objective, maximised, is the
+    expected number of users reached.
+
+    Targets are click-through rates in [0, 1], one for each user; predictions are clipped to that.
+
+    Parameters
+    ----------
+    budget : int
+        How many rows; at most the number of rows of any instance.
+    gamma : float
+        In the unit of the objective: the weight of the entropy that softens the choice in training; 0 means 0.01.
+    legacy : bool
+        The published recipe, whose gradient is not the exact one; ``gamma`` must be 0.
+    """
 
     def __init__(self, budget: int, gamma: float = 0.0, legacy: bool = False):
         self.budget, self.gamma, self.legacy = budget, gamma, legacy
@@ -390,7 +434,19 @@ class BudgetAllocation(Task):
 
 
 class Portfolio(Task):
-    """Markowitz: maximise y'z - risk_aversion z'Qz over sum z = 1, lower <= z <= upper; Q is the instance's context."""
+    """Markowitz: maximise y'z - risk_aversion z'Qz over sum z = 1, lower <= z <= upper.
+
+    Q is the instance's context: symmetric, positive definite, as long on each side as the instance has entries.
+
+    Parameters
+    ----------
+    risk_aversion : float
+        Above 0.
+    lower, upper : float
+        Of each share; M lower <= 1 <= M upper for instances of M entries.
+    legacy : bool
+        The published recipe, which scores by another quadratic term than it decides by.
+    """
 
     def __init__(self, risk_aversion: float, lower: float = 0.0, upper: float = 1.0, legacy: bool = False):
         self.risk_aversion, self.lower, self.upper, self.legacy = risk_aversion, lower, upper, legacy
@@ -456,7 +512,17 @@ class QuadraticProgram(Task):
 
 
 class LinearProgram(Task):
-    """A linear program: F = y'z over matrix z <= values; softened by smoothing/2 |z|^2 in training."""
+    """A linear program: F = y'z over matrix z <= values, with a variable for each entry of an instance.
+
+    Parameters
+    ----------
+    matrix : array of shape (constraints, variables)
+    values : array of shape (constraints,)
+    smoothing : float
+        Above 0. Training adds smoothing/2 |z|^2 to what is minimised, so that there is a gradient; the loss is F alone.
+    sense : str
+        "minimize" or "maximize".
+    """
 
     def __init__(self, matrix: ArrayLike, values: ArrayLike, *, smoothing: float, sense: str = "minimize"):
         rows = self.matrix = _shaped(matrix, (None, None), "matrix")
@@ -499,7 +565,7 @@ class LODL(Task):
 
     Parameters
     ----------
-    task : Task
+    task : Task or function
     dataset : Dataset
         It can be trained on with this dataset alone.
     loss : str
@@ -511,8 +577,15 @@ class LODL(Task):
         ``threads``, ``seed``, as in the C API.
     """
 
-    def __init__(self, task: Task, dataset: Dataset, loss: str = "weighted_mse", sampling: str = "all", **options: Any):
-        self.task, self.dataset = task, dataset
+    def __init__(
+        self,
+        task: Task | Callable[..., Any],
+        dataset: Dataset,
+        loss: str = "weighted_mse",
+        sampling: str = "all",
+        **options: Any,
+    ):
+        self.task, self.dataset = as_task(task), dataset
         self._loss, self.sampling, self.options = loss, sampling, options
 
     def _make(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import c_int64
 from typing import Any
 
@@ -113,8 +113,10 @@ class Trainer(NativeObject):
         self._predictor, self._metric, self._data = predictor, metric, [dataset]
         self._tasks: list[Task] = []
         self.log = log
-        for part, weight in task if isinstance(task, Iterable) else [(task, 1.0)]:
-            self.add_task(part, weight)
+        for pair in task if isinstance(task, Iterable) else [(task, 1.0)]:
+            if not (isinstance(pair, Sequence) and len(pair) == 2):
+                raise TypeError(f"task must be a task, or (task, weight) pairs; got {pair!r} among them")
+            self.add_task(*pair)
         if validation is not None:
             library.trainer_set_validation(self.handle, validation.handle)
             self._data.append(validation)
@@ -140,10 +142,21 @@ class Trainer(NativeObject):
 
         Parameters
         ----------
-        progress : bool
-            True draws a bar.
+        progress : bool or function
+            True draws a bar; a function is called with each `Record`.
         callback : function, optional
             Called with each `Record`; may raise `Stop`.
+
+        Returns
+        -------
+        Trainer
+            Itself; how the fit ended is in ``report_``.
+
+        Raises
+        ------
+        TaskMetError
+            What stopped the fit. What a Python function raised comes out as it is. In either case the trainer is as it
+            was before the iteration, and its best model can be had.
         """
         report = new_struct(_native.FitReport)
         bar = Progress(int(self.options["outer_iterations"])) if progress is True else None
