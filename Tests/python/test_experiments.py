@@ -197,6 +197,22 @@ def test_learning_curves_are_means_over_seeds():
     assert np.allclose(curve.error, np.abs(np.array(first["return"]) - second["return"]) / 2, rtol=1e-14)
 
 
+def test_means_of_agents_are_the_command_lines():
+    """As `taskmet summarize cartpole.jsonl` prints them."""
+    rows = {row.label: row for row in experiments.summarize_agents(agents())}
+    printed = {
+        "mle": (183.4, 41.4, 156.9, 34.1),
+        "taskmet": (207.9, 22.4, 177.3, 18.3),
+        "mle 2 distractors": (100.6, 10.2, 87.1, 7.8),
+        "taskmet 2 distractors": (105.7, 12.7, 91.3, 9.9),
+    }
+    assert list(rows) == list(printed)
+    for label, numbers in printed.items():
+        final, mean = rows[label].final_return, rows[label].mean_return
+        # Printed with one digit behind the point.
+        assert [final.mean, final.error, mean.mean, mean.error] == pytest.approx(numbers, abs=0.0501)
+
+
 def test_the_metric_is_a_curve_of_each_coordinate():
     """Agents without a metric have none."""
     curves = experiments.learning_curves(agents(), "metric_diagonal")
