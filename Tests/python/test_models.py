@@ -212,3 +212,33 @@ def test_load_refuses_what_is_not_a_model(tmp_path, x):
     with pytest.raises(taskmet.TaskMetError) as error:
         taskmet.Predictor.load(path)
     assert error.value.status == 10
+
+
+def test_linearization():
+    """The predictor's own products at the rows and parameters that it was made with, and derivatives in the inputs."""
+    generator = np.random.default_rng(8)
+    network = taskmet.MLP(3, 2, hidden=[5], activation="tanh", seed=2)
+    x, c = generator.standard_normal((4, 3)), generator.standard_normal((4, 2))
+    v, theta = generator.standard_normal(network.parameter_count), network.parameters
+    at = taskmet.Linearization(network, x)
+    expected = network.predict(x), network.vjp(x, c), network.jvp(x, v)
+    step = 1e-5
+    network.parameters = theta + step * v
+    ahead = network.vjp(x, c)
+    network.parameters = theta - step * v
+    curvature = (ahead - network.vjp(x, c)) / (2 * step)
+    for have, want in zip((at.predictions, at.vjp(c), at.jvp(v)), expected, strict=True):
+        assert np.allclose(have, want, rtol=1e-13, atol=1e-13)
+    assert np.allclose(at.hvp(c, v), curvature, rtol=1e-7, atol=1e-8)
+    network.parameters = theta
+    moved = [x + sign * step * np.eye(3)[k] for k in range(3) for sign in (1, -1)]
+    slopes = [np.sum(c * network.predict(rows), axis=1) for rows in moved]
+    by_input = np.stack([(slopes[2 * k] - slopes[2 * k + 1]) / (2 * step) for k in range(3)], axis=1)
+    assert np.allclose(at.input_vjp(c), by_input, rtol=1e-7, atol=1e-8)
+    assert repr(at) == "<Linearization rows=4 inputs=3 outputs=2>"
+    with pytest.raises(ValueError, match=r"c must have shape \(4, 2\), got \(3, 2\)"):
+        at.vjp(c[:3])
+    with pytest.raises(taskmet.ShapeError):
+        at.jvp(v[:-1])
+    at.update(network, x[:2])
+    assert np.array_equal(at.predictions, network.predict(x[:2]))

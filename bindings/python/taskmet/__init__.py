@@ -32,6 +32,7 @@ from taskmet.errors import (
     UnsupportedError,
     VersionError,
 )
+from taskmet.linearization import Linearization
 from taskmet.losses import (
     hypergradient,
     hypergradient_from_gradient,
@@ -90,6 +91,7 @@ __all__ = [
     "InvalidArgumentError",
     "Linear",
     "LinearProgram",
+    "Linearization",
     "Metric",
     "NumericalError",
     "Optimizer",
