@@ -11,7 +11,7 @@ public enum Preset: String, CaseIterable, Sendable {
 
 /// What is set for each problem beside the presets. Chosen on validation data.
 struct ProblemSettings {
-  /// Adam's rate for the predictor: published.
+  /// Adam's rate for the predictor: published, but for the portfolio's, where the published 1e-2 is unstable.
   var innerRate: Double
   /// Instances that the task judges in an iteration: published.
   var outerBatch: Int64
@@ -45,7 +45,7 @@ enum RunProtocol {
         lodl: LODLSettings(loss: .directedQuadratic, sampling: .all, samples: 5_000, deviation: 0, rate: 0.1))
     case .portfolio:
       ProblemSettings(
-        innerRate: 1e-2, outerBatch: 100, metricRate: 1e-3, hypergradientBatch: 50, solverIterations: 30,
+        innerRate: 1e-3, outerBatch: 100, metricRate: 1e-3, hypergradientBatch: 50, solverIterations: 30,
         lodl: LODLSettings(loss: .weightedMSE, sampling: .all, samples: 5_000, deviation: 0.1, rate: 0.1))
     case .gridScheduling:
       ProblemSettings(
