@@ -51,13 +51,20 @@ struct TableArguments: ParsableArguments {
   func run(_ kind: TableKind) throws {
     let plan = try plan()
     let outcome = try reproduce(plan, output: output, jobs: jobs.count, core: coreName())
-    if outcome.interrupted {
-      complain("interrupted after \(outcome.done) runs; the same command goes on from \(output)")
+    try outcome.conclude(output) { render(outcome.select(try readRecords(output)), kind, .text) }
+  }
+}
+
+extension RunnerOutcome {
+  /// Prints the summary of the runs, unless they were interrupted; a command whose runs failed fails too.
+  func conclude(_ output: String, summary: () throws -> String) throws {
+    if interrupted {
+      complain("interrupted after \(done) runs; the same command goes on from \(output)")
       throw interruptedExit
     }
-    print(render(outcome.select(try readRecords(output)), kind, .text))
-    if !outcome.failures.isEmpty {
-      complain("\(outcome.failures.count) runs failed")
+    print(try summary())
+    if !failures.isEmpty {
+      complain("\(failures.count) runs failed")
       throw ExitCode.failure
     }
   }

@@ -97,15 +97,7 @@ struct AgentArguments: ParsableArguments {
   func run(_ figure: AgentFigure) throws {
     let plan = try plan(figure)
     let outcome = try reproduce(plan, output: output, jobs: jobs.count, core: coreName())
-    if outcome.interrupted {
-      complain("interrupted after \(outcome.done) runs; the same command goes on from \(output)")
-      throw interruptedExit
-    }
-    print(render(plan.select(try readRecords(output)), .text))
-    if !outcome.failures.isEmpty {
-      complain("\(outcome.failures.count) runs failed")
-      throw ExitCode.failure
-    }
+    try outcome.conclude(output) { render(plan.select(try readRecords(output)), .text) }
   }
 }
 
