@@ -91,8 +91,8 @@ private func checkBounds(_ rows: Int, _ columns: Int, _ stride: Int64, _ name: S
 }
 
 /// A matrix that the caller hands in, finite throughout.
-func requireMatrix(
-  _ base: UnsafePointer<Double>?, rows: Int, columns: Int, stride: Int64, _ name: String
+func requireMatrix<Scalar: BLASScalar>(
+  _ base: UnsafePointer<Scalar>?, rows: Int, columns: Int, stride: Int64, _ name: String
 ) throws -> MatrixView {
   let base = try requirePointer(base, name)
   try checkBounds(rows, columns, stride, name, name + "_stride")
@@ -112,18 +112,35 @@ func requireOutput(
 
 func requireFinite(_ view: MatrixView, _ name: String) throws {
   if let (row, column) = view.firstNonFinite {
-    throw TaskMetError.invalidArgument("\(name)[\(row),\(column)] must be finite, got \(view.row(row)[column])")
+    throw TaskMetError.invalidArgument("\(name)[\(row),\(column)] must be finite, got \(view[row, column])")
+  }
+}
+
+/// A number that is finite, and is not when it is rounded to a precision.
+private func requireRoom(_ value: Double, _ name: String, _ precision: Precision) -> TaskMetError {
+  .invalidArgument(
+    "\(name) must be at most \(Double(Float.greatestFiniteMagnitude)) in size for \(precision.name), got \(value)")
+}
+
+/// Finite elements, which stay finite in a precision.
+func requireRoom(_ view: MatrixView, _ name: String, in precision: Precision) throws {
+  if let (row, column) = view.firstOverflow(in: precision) {
+    throw requireRoom(view[row, column], "\(name)[\(row),\(column)]", precision)
   }
 }
 
 /// A vector that the caller hands in, of the expected length and finite.
 func requireVector(
-  _ base: UnsafePointer<Double>?, _ count: Int64, _ expected: Int, _ name: String, _ countName: String
+  _ base: UnsafePointer<Double>?, _ count: Int64, _ expected: Int, _ name: String, _ countName: String,
+  in precision: Precision = .float64
 ) throws -> UnsafePointer<Double> {
   let base = try requirePointer(base, name)
   try requireCount(count, expected, countName)
   if let index = firstNonFinite(expected, base) {
     throw TaskMetError.invalidArgument("\(name)[\(index)] must be finite, got \(base[index])")
+  }
+  if let index = precision.firstOverflow(expected, base) {
+    throw requireRoom(base[index], "\(name)[\(index)]", precision)
   }
   return base
 }
@@ -187,9 +204,9 @@ func deliver(
   let view = MatrixView(values.base, rows: rows, columns: columns)
   if let (row, column) = view.firstNonFinite {
     throw TaskMetError.numerical(
-      "\(name)[\(row),\(column)] is \(view.row(row)[column]); standardise the data or scale the parameters down")
+      "\(name)[\(row),\(column)] is \(view[row, column]); standardise the data or scale the parameters down")
   }
-  for row in 0..<rows { (out + row * Int(stride)).update(from: view.row(row), count: columns) }
+  for row in 0..<rows { (out + row * Int(stride)).update(from: values.base + row * columns, count: columns) }
 }
 
 // MARK: - Structs

@@ -20,6 +20,7 @@ struct LossArguments {
     self.rho = try requireReal(rho, "rho", atLeast: 0)
     self.workspace = try workspace.map { try resolve($0, "workspace") }
     try MetricisedLoss.checkShapes(self.predictor, self.metric, self.dataset)
+    try MetricisedLoss.checkPrecisions(self.predictor, self.metric, self.dataset)
   }
 
   /// Runs `body` with the loss, while all of it may be read (`writing`: while the predictor is to be written).
@@ -168,7 +169,7 @@ public func taskmet_loss_minimize(
     try arguments.withLoss(writing: true) { loss in
       let theta = try Buffer(copying: loss.predictor.parameters, count: loss.parameterCount)
       let result = try loss.minimize(theta.base, options)
-      loss.predictor.setParameters(theta.base)
+      try loss.predictor.setParameters(theta.base)
       var summary = taskmet_inner_report()
       summary.value = result.value
       summary.gradient_norm = result.gradientNorm

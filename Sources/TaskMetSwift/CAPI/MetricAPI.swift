@@ -95,8 +95,8 @@ public func taskmet_metric_set_parameters(
 ) -> taskmet_status {
   call("metric_set_parameters") {
     let object: Metric = try resolve(metric, "metric")
-    let values = try requireVector(values, count, object.parameterCount, "values", "count")
-    try withAccess(writing: [object]) { object.setParameters(values) }
+    let values = try requireVector(values, count, object.parameterCount, "values", "count", in: object.precision)
+    try withAccess(writing: [object]) { try object.setParameters(values) }
   }
 }
 

@@ -117,8 +117,8 @@ public func taskmet_predictor_set_parameters(
 ) -> taskmet_status {
   call("predictor_set_parameters") {
     let object: Predictor = try resolve(predictor, "predictor")
-    let values = try requireVector(values, count, object.parameterCount, "values", "count")
-    try withAccess(writing: [object]) { object.setParameters(values) }
+    let values = try requireVector(values, count, object.parameterCount, "values", "count", in: object.precision)
+    try withAccess(writing: [object]) { try object.setParameters(values) }
   }
 }
 

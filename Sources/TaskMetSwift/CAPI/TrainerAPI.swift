@@ -108,7 +108,7 @@ public func taskmet_trainer_copy_predictor(
     let out = try requirePointer(predictor, "predictor")
     let chosen = try requireModel(object, model)
     let copy = try object.predictor.copy()
-    copy.setParameters(chosen.theta.base)
+    try copy.setParameters(chosen.theta.base)
     out.pointee = try makeHandle(copy)
   }
 }

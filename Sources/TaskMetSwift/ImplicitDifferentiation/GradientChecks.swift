@@ -60,8 +60,10 @@ func checkHypergradient(
   return check.report
 }
 
-/// L_task(theta*(phi)) as a function of phi, on copies of the predictor and the metric.
+/// L_task(theta*(phi)) as a function of phi, on float64 copies of the predictor and the metric: differences of float32 losses
+/// would say little. The hypergradient is that of the given two.
 private final class BilevelProblem {
+  private let given: (predictor: Predictor, metric: Metric)
   private let predictor: Predictor
   private let metric: Metric
   private let dataset: Dataset
@@ -78,12 +80,14 @@ private final class BilevelProblem {
   init(
     _ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, rho: Double, _ task: Task, _ inner: InnerOptions
   ) throws {
-    self.predictor = predictor
-    self.metric = try Metric(copying: metric)
+    given = (predictor, metric)
+    self.predictor = try predictor.converted(to: .float64)
+    self.metric = try Metric(copying: metric, in: .float64)
     self.dataset = dataset
     self.rho = rho
     self.task = task
     self.inner = inner
+    try MetricisedLoss.checkPrecisions(predictor, metric, dataset)
     followsNormalization = metric.differentiatesNormalization(rows: dataset.rows, dataset.x)
     origin = try Buffer(copying: metric.parameters, count: metric.parameterCount)
     center = try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
@@ -93,7 +97,7 @@ private final class BilevelProblem {
   }
 
   private func loss() throws -> MetricisedLoss {
-    try MetricisedLoss(predictor, metric, dataset, rho: rho, workspace)
+    try MetricisedLoss(predictor, metric, dataset, rho: rho, workspace, arithmetic: .float64)
   }
 
   /// The task at theta; its gradient in prediction space where there is room for it.
@@ -108,7 +112,7 @@ private final class BilevelProblem {
   func hypergradient(_ options: SolverOptions, into out: UnsafeMutablePointer<Double>) throws {
     let c = try Buffer<Double>(count: try checkedProduct(dataset.rows, dataset.targets))
     _ = try evaluateTask(center.base, gradient: c.base)
-    let loss = try loss()
+    let loss = try MetricisedLoss(given.predictor, given.metric, dataset, rho: rho, Workspace())
     try loss.linearize(center.base)
     let g = try Buffer<Double>(count: loss.parameterCount)
     let v = try Buffer<Double>(repeating: 0, count: loss.parameterCount)
@@ -119,7 +123,7 @@ private final class BilevelProblem {
   func taskLoss(moving t: Double, along direction: UnsafePointer<Double>) throws -> Double {
     let phi = try Buffer(copying: origin.base, count: origin.count)
     Double.axpy(origin.count, t, direction, phi.base)
-    metric.setParameters(phi.base)
+    try metric.setParameters(phi.base)
     if followsNormalization { try metric.updateNormalization(rows: dataset.rows, dataset.x) }
     theta.base.update(from: center.base, count: center.count)
     for _ in 0..<2 { _ = try loss().minimize(theta.base, inner) }

@@ -12,10 +12,12 @@ extension MetricisedLoss {
     g: UnsafePointer<Double>, v: UnsafeMutablePointer<Double>, _ options: SolverOptions,
     into out: UnsafeMutablePointer<Double>
   ) throws -> SolverReport {
+    var options = options
+    options.tolerance = max(options.tolerance, memory.arithmetic.attainableResidual)
     let matrices = SystemMatrices(
       hessian: { try self.hessianProduct($0, into: $1) },
       gaussNewton: { try self.hessianProduct($0, into: $1, gaussNewton: true) },
-      dense: { try DenseHessian(self, ridge: $0) })
+      dense: { try DenseHessian(self, ridge: $0) }, rounding: memory.arithmetic.rounding)
     let report = try solveLinearSystem(count: parameterCount, matrices, g: g, v: v, options)
     try crossProduct(v, into: out)
     if let index = firstNonFinite(metric.parameterCount, out) {

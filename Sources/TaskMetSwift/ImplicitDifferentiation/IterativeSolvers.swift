@@ -17,11 +17,12 @@ func conjugateGradients(_ system: LinearSystem, limit: Int) throws {
     let lengths = (p: norm(count, p), ap: norm(count, ap))
     system.operatorNorm = max(system.operatorNorm, lengths.ap / lengths.p)
     let largest = system.operatorNorm * lengths.p * lengths.p
-    if !(curvature > 1e-14 * largest) {
+    if !(curvature > system.rounding * largest) {
       system.brokeDown = true
       if smallest < rr { system.v.update(from: best, count: count) }
       // p'Ap = 0 with Ap far from 0 takes eigenvalues of both signs.
-      system.negativeCurvature = curvature < -1e-12 * largest || lengths.ap > 1e-5 * system.operatorNorm * lengths.p
+      let coupled = lengths.ap > system.smallestPivot.squareRoot() * system.operatorNorm * lengths.p
+      system.negativeCurvature = coupled || curvature < -system.smallestCurvature * largest
       return
     }
     let alpha = rr / curvature
@@ -57,7 +58,7 @@ func normalConjugateGradients(_ system: LinearSystem, limit: Int, normalRidge: D
   while try system.computeResidual() > system.tolerance {
     var ss = try computeNormalResidual()
     // Nothing but rounding is left where |s| is this small beside the first one.
-    let end = smallest ?? 1e-32 * ss
+    let end = smallest ?? 1e-4 * system.rounding * system.rounding * ss
     smallest = end
     guard ss > end, ss < previous / 4 else { return }
     previous = ss
@@ -68,7 +69,7 @@ func normalConjugateGradients(_ system: LinearSystem, limit: Int, normalRidge: D
       system.operatorNorm = max(system.operatorNorm, (apap / pp).squareRoot())
       system.noteCurvature(p, ap)
       // A least-squares solution: what is left of A r is rounding, and following it would only lead v away.
-      if ss.squareRoot() <= 1e-14 * system.operatorNorm * norm(count, r) { return }
+      if ss.squareRoot() <= system.rounding * system.operatorNorm * norm(count, r) { return }
       let curvature = apap + normalRidge * pp
       if !(curvature > 0) { return }
       let alpha = ss / curvature
@@ -112,8 +113,9 @@ func minimumResidual(_ system: LinearSystem, limit: Int) throws {
       let nextPivot = alpha - beta * beta / previousPivot
       // A pivot that is zero to rounding says nothing, nor does any after it; but coupled to what follows it is a block with
       // an eigenvalue of each sign.
-      let isZero = abs(nextPivot) < 1e-10 * system.operatorNorm
-      if isZero ? nextBeta > 1e-5 * system.operatorNorm : nextPivot < 0 { system.negativeCurvature = true }
+      let isZero = abs(nextPivot) < system.smallestPivot * system.operatorNorm
+      let coupled = nextBeta > system.smallestPivot.squareRoot() * system.operatorNorm
+      if isZero ? coupled : nextPivot < 0 { system.negativeCurvature = true }
       pivot = isZero ? nil : nextPivot
     }
     let epsilon = s2 * beta
@@ -121,7 +123,7 @@ func minimumResidual(_ system: LinearSystem, limit: Int) throws {
     let offDiagonal = s1 * alpha + c1 * c2 * beta
     let rho = (diagonal * diagonal + nextBeta * nextBeta).squareRoot()
     // A is singular, and v is a least-squares solution already.
-    if rho <= 1e-10 * system.operatorNorm { return }
+    if rho <= system.smallestPivot * system.operatorNorm { return }
     let (c, s) = (diagonal / rho, nextBeta / rho)
     for k in 0..<count { w[k] = (current[k] - offDiagonal * w1[k] - epsilon * w2[k]) / rho }
     Double.axpy(count, c * eta, w, v)

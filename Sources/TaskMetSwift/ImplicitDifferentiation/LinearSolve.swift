@@ -5,6 +5,8 @@ struct SystemMatrices {
   let hessian: LinearOperator
   let gaussNewton: LinearOperator
   let dense: (_ ridge: Double) throws -> any DenseSolve
+  /// The error of a product beside |A| |w|.
+  var rounding = Precision.float64.rounding
 }
 
 /// A factorised A.
@@ -29,7 +31,7 @@ func solveLinearSystem(
   }
   let matrix = options.solver == .gaussNewtonCG ? matrices.gaussNewton : matrices.hessian
   let system = try LinearSystem(
-    count: count, g: g, v: v, tolerance: options.tolerance, vectors: 6, shifted(matrix))
+    count: count, g: g, v: v, tolerance: options.tolerance, rounding: matrices.rounding, vectors: 6, shifted(matrix))
   report.gradientNorm = system.gradientNorm
   if system.gradientNorm == 0 {
     v.update(repeating: 0, count: count)
@@ -54,7 +56,8 @@ func solveLinearSystem(
   if options.solver == .gaussNewtonCG {
     // It converges in its own system; the residual that is reported is the true one.
     let check = try LinearSystem(
-      count: count, g: g, v: v, tolerance: options.tolerance, vectors: 0, shifted(matrices.hessian))
+      count: count, g: g, v: v, tolerance: options.tolerance, rounding: matrices.rounding, vectors: 0,
+      shifted(matrices.hessian))
     report.residual = try check.computeResidual()
     report.operatorProducts += 1
   }

@@ -41,6 +41,8 @@ final class LinearSystem {
   let v: UnsafeMutablePointer<Double>
   let tolerance: Double
   let gradientNorm: Double
+  /// The error of A w beside |A| |w|.
+  let rounding: Double
   private let operation: LinearOperator
   private(set) var products = 0
   var iterations = 0
@@ -54,13 +56,14 @@ final class LinearSystem {
 
   /// `vectors` is how many work vectors the solver needs, besides the residual.
   init(
-    count: Int, g: UnsafePointer<Double>, v: UnsafeMutablePointer<Double>, tolerance: Double, vectors: Int,
-    _ operation: @escaping LinearOperator
+    count: Int, g: UnsafePointer<Double>, v: UnsafeMutablePointer<Double>, tolerance: Double, rounding: Double,
+    vectors: Int, _ operation: @escaping LinearOperator
   ) throws {
     self.count = count
     self.g = g
     self.v = v
     self.tolerance = tolerance
+    self.rounding = rounding
     self.operation = operation
     gradientNorm = norm(count, g)
     // Vectors start on cache lines of their own.
@@ -89,9 +92,16 @@ final class LinearSystem {
   /// Notes p'Ap < 0, where that is more than rounding.
   func noteCurvature(_ p: UnsafePointer<Double>, _ ap: UnsafePointer<Double>) {
     let length = norm(count, p)
-    let rounding = length * max(1e-14 * norm(count, ap), 1e-12 * operatorNorm * length)
-    if Double.dot(count, p, ap) < -rounding { negativeCurvature = true }
+    let least = length * max(rounding * norm(count, ap), smallestCurvature * operatorNorm * length)
+    if Double.dot(count, p, ap) < -least { negativeCurvature = true }
   }
+
+  /// What of p'Ap is more than rounding, beside |A| |p|^2.
+  var smallestCurvature: Double { max(1e-12, 10 * rounding) }
+
+  /// A pivot that is not zero, beside |A|. A smaller one that is coupled to its neighbour by more than the root of this
+  /// makes a block with an eigenvalue of each sign.
+  var smallestPivot: Double { max(1e-10, rounding) }
 
   var relativeResidual: Double { norm(count, residual) / gradientNorm }
 }

@@ -5,6 +5,7 @@ import Glibc
 
 /// A floating-point type with BLAS behind it. Matrices are row-major with a leading dimension in elements.
 protocol BLASScalar: BinaryFloatingPoint, BitwiseCopyable, SIMDScalar, Codable {
+  static var precision: Precision { get }
   /// C (m x n) = op(A) op(B) + beta C, op(A): m x k, op(B): k x n.
   static func multiply(
     _ m: Int, _ n: Int, _ k: Int,
@@ -43,6 +44,8 @@ private func reduceInPieces<Scalar: BinaryFloatingPoint>(_ count: Int, _ body: (
 
 extension Double: BLASScalar {
   @inline(__always)
+  static var precision: Precision { .float64 }
+  @inline(__always)
   static func multiply(
     _ m: Int, _ n: Int, _ k: Int,
     _ a: UnsafePointer<Double>, _ lda: Int, transposeA: Bool,
@@ -70,6 +73,8 @@ extension Double: BLASScalar {
 }
 
 extension Float: BLASScalar {
+  @inline(__always)
+  static var precision: Precision { .float32 }
   @inline(__always)
   static func multiply(
     _ m: Int, _ n: Int, _ k: Int,
@@ -134,12 +139,12 @@ func addProductOfElements<Scalar: BLASScalar>(
 
 /// The dot product of short vectors, in eight fixed lanes: the same bits on every machine, without a call into BLAS.
 @inline(__always)
-func shortDot(_ count: Int, _ x: UnsafePointer<Double>, _ y: UnsafePointer<Double>) -> Double {
-  var lanes = SIMD8<Double>(repeating: 0)
+func shortDot<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafePointer<Scalar>) -> Scalar {
+  var lanes = SIMD8<Scalar>(repeating: 0)
   let vectors = count / 8
   for block in 0..<vectors {
-    let a = UnsafeRawPointer(x + 8 * block).loadUnaligned(as: SIMD8<Double>.self)
-    let b = UnsafeRawPointer(y + 8 * block).loadUnaligned(as: SIMD8<Double>.self)
+    let a = UnsafeRawPointer(x + 8 * block).loadUnaligned(as: SIMD8<Scalar>.self)
+    let b = UnsafeRawPointer(y + 8 * block).loadUnaligned(as: SIMD8<Scalar>.self)
     lanes += a * b
   }
   var total = lanes.sum()
@@ -149,8 +154,21 @@ func shortDot(_ count: Int, _ x: UnsafePointer<Double>, _ y: UnsafePointer<Doubl
 
 /// y += alpha x for short vectors.
 @inline(__always)
-func shortAxpy(_ count: Int, _ alpha: Double, _ x: UnsafePointer<Double>, _ y: UnsafeMutablePointer<Double>) {
+func shortAxpy<Scalar: BLASScalar>(
+  _ count: Int, _ alpha: Scalar, _ x: UnsafePointer<Scalar>, _ y: UnsafeMutablePointer<Scalar>
+) {
   for index in 0..<count { y[index] += alpha * x[index] }
+}
+
+/// The dot product as a float64 sum: float32 products are added up in short runs, whose sums are added in float64.
+@inline(__always)
+func wideDot<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafePointer<Scalar>) -> Double {
+  if Scalar.self == Double.self { return Double(shortDot(count, x, y)) }
+  var total = 0.0
+  for start in stride(from: 0, to: count, by: 128) {
+    total += Double(shortDot(min(128, count - start), x + start, y + start))
+  }
+  return total
 }
 
 /// base to the power of an exponent.

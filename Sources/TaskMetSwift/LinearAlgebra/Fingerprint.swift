@@ -10,10 +10,11 @@ struct Fingerprint {
     value ^= value >> 32
   }
 
-  mutating func add(_ matrix: MatrixView) {
+  /// The elements as a precision holds them (nil: their own).
+  mutating func add(_ matrix: MatrixView, roundedTo precision: Precision? = nil) {
+    let precision = precision ?? matrix.precision
     for row in 0..<matrix.rows {
-      let line = matrix.row(row)
-      for column in 0..<matrix.columns { add(line[column].bitPattern) }
+      for column in 0..<matrix.columns { add(precision.rounded(matrix[row, column]).bitPattern) }
     }
   }
 }

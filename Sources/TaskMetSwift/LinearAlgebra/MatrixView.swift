@@ -1,39 +1,125 @@
 // A row-major matrix that somebody else owns.
 
-/// rows x columns elements, one row `stride` elements after the other.
+/// rows x columns elements of one precision, one row `stride` elements after the other.
 struct MatrixView {
-  let base: UnsafePointer<Double>
+  private let base: UnsafeRawPointer
+  let precision: Precision
   let rows: Int
   let columns: Int
   let stride: Int
 
-  init(_ base: UnsafePointer<Double>, rows: Int, columns: Int, stride: Int? = nil) {
-    self.base = base
-    self.rows = rows
-    self.columns = columns
-    self.stride = stride ?? columns
+  init<Scalar: BLASScalar>(_ base: UnsafePointer<Scalar>, rows: Int, columns: Int, stride: Int? = nil) {
+    self.init(UnsafeRawPointer(base), Scalar.precision, rows: rows, columns: columns, stride: stride ?? columns)
   }
 
-  func row(_ index: Int) -> UnsafePointer<Double> { base + index * stride }
+  init<Scalar: BLASScalar>(_ base: UnsafeMutablePointer<Scalar>, rows: Int, columns: Int, stride: Int? = nil) {
+    self.init(UnsafePointer(base), rows: rows, columns: columns, stride: stride)
+  }
 
-  /// Copies the rows, contiguous, to `target`.
-  func copy(to target: UnsafeMutablePointer<Double>) {
+  private init(_ base: UnsafeRawPointer, _ precision: Precision, rows: Int, columns: Int, stride: Int) {
+    self.base = base
+    self.precision = precision
+    self.rows = rows
+    self.columns = columns
+    self.stride = stride
+  }
+
+  /// The elements where they are, or nil where they are of another precision.
+  @inline(__always)
+  func elements<Scalar: BLASScalar>(as: Scalar.Type) -> UnsafePointer<Scalar>? {
+    Scalar.precision == precision ? base.assumingMemoryBound(to: Scalar.self) : nil
+  }
+
+  /// One element, widened.
+  subscript(row: Int, column: Int) -> Double {
+    let index = row * stride + column
+    return switch precision {
+    case .float64: base.assumingMemoryBound(to: Double.self)[index]
+    case .float32: Double(base.assumingMemoryBound(to: Float.self)[index])
+    }
+  }
+
+  /// Copies the rows, contiguous, to `target`, converted where that is of another precision.
+  func copy<Scalar: BLASScalar>(to target: UnsafeMutablePointer<Scalar>) {
+    switch precision {
+    case .float64: copy(from: base.assumingMemoryBound(to: Double.self), to: target)
+    case .float32: copy(from: base.assumingMemoryBound(to: Float.self), to: target)
+    }
+  }
+
+  @inline(__always)
+  private func copy<Source: BLASScalar, Target: BLASScalar>(
+    from base: UnsafePointer<Source>, to target: UnsafeMutablePointer<Target>
+  ) {
     if stride == columns {
-      target.update(from: base, count: rows * columns)
+      convert(rows * columns, base, to: target)
     } else {
-      for index in 0..<rows { (target + index * columns).update(from: row(index), count: columns) }
+      for index in 0..<rows { convert(columns, base + index * stride, to: target + index * columns) }
     }
   }
 
   func rows(_ range: Range<Int>) -> MatrixView {
-    MatrixView(row(range.lowerBound), rows: range.count, columns: columns, stride: stride)
+    let size = precision == .float64 ? 8 : 4
+    return MatrixView(
+      base + range.lowerBound * stride * size, precision, rows: range.count, columns: columns, stride: stride)
   }
 
   /// Row and column of the first element that is not finite.
   var firstNonFinite: (row: Int, column: Int)? {
     for index in 0..<rows {
-      if let column = TaskMetSwift.firstNonFinite(columns, row(index)) { return (index, column) }
+      let column =
+        switch precision {
+        case .float64: TaskMetSwift.firstNonFinite(columns, base.assumingMemoryBound(to: Double.self) + index * stride)
+        case .float32: TaskMetSwift.firstNonFinite(columns, base.assumingMemoryBound(to: Float.self) + index * stride)
+        }
+      if let column { return (index, column) }
     }
     return nil
+  }
+
+  /// Row and column of the first of finite elements that another precision has no room for.
+  func firstOverflow(in other: Precision) -> (row: Int, column: Int)? {
+    guard precision == .float64, other == .float32 else { return nil }
+    for index in 0..<rows {
+      let row = base.assumingMemoryBound(to: Double.self) + index * stride
+      if let column = other.firstOverflow(columns, row) { return (index, column) }
+    }
+    return nil
+  }
+}
+
+/// The memory of a matrix, of one precision or the other.
+enum MatrixBuffer {
+  case float64(Buffer<Double>)
+  case float32(Buffer<Float>)
+
+  init(count: Int, _ precision: Precision) throws {
+    switch precision {
+    case .float64: self = .float64(try Buffer(count: count))
+    case .float32: self = .float32(try Buffer(count: count))
+    }
+  }
+
+  var count: Int {
+    switch self {
+    case .float64(let buffer): buffer.count
+    case .float32(let buffer): buffer.count
+    }
+  }
+
+  /// Contiguous rows from the beginning on.
+  func view(rows: Int, columns: Int) -> MatrixView {
+    switch self {
+    case .float64(let buffer): MatrixView(buffer.base, rows: rows, columns: columns)
+    case .float32(let buffer): MatrixView(buffer.base, rows: rows, columns: columns)
+    }
+  }
+
+  /// Copies a matrix to the place `offset` elements from the beginning.
+  func store(_ matrix: MatrixView, at offset: Int = 0) {
+    switch self {
+    case .float64(let buffer): matrix.copy(to: buffer.base + offset)
+    case .float32(let buffer): matrix.copy(to: buffer.base + offset)
+    }
   }
 }

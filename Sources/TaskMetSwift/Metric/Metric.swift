@@ -24,6 +24,8 @@ final class Metric: SharedObject {
   /// The network whose output is L; nil for a constant metric.
   let network: DenseNetwork?
   let parameterCount: Int
+  /// Of phi, and of the arithmetic in a loss.
+  let precision: Precision
   private let parameterBuffer: Buffer<Double>
   private(set) var floor = 0.0
   private(set) var normalization = MetricNormalization.none
@@ -65,6 +67,7 @@ final class Metric: SharedObject {
     inputs: Int, outputs: Int, structure: MetricStructure, rank: Int, hidden: [Int]?, activation: Activation,
     seed: UInt64
   ) throws {
+    precision = .float64
     let rank = structure == .lowrank ? rank : structure == .full ? outputs : 1
     let entries = structure == .lowrank || structure == .full ? try checkedProduct(outputs, rank) : outputs
     guard entries <= Int(Int32.max) - 1 else {
@@ -86,21 +89,28 @@ final class Metric: SharedObject {
     initialize(seed: seed)
   }
 
-  init(copying other: Metric) throws {
+  /// A copy, in another precision where one is given.
+  init(copying other: Metric, in precision: Precision? = nil) throws {
+    self.precision = precision ?? other.precision
     inputs = other.inputs
     outputs = other.outputs
     structure = other.structure
     rank = other.rank
     network = other.network
     parameterCount = other.parameterCount
-    parameterBuffer = try Buffer(copying: other.parameters, count: other.parameterCount)
+    parameterBuffer = try Buffer(count: other.parameterCount)
     super.init()
-    become(other)
+    try self.precision.round(parameterCount, other.parameters, into: parameterBuffer.base, "phi")
+    takeSettings(of: other)
   }
 
-  /// Takes over phi and all settings of a metric of the same shape.
+  /// Takes over phi and all settings of a metric of the same shape and precision.
   func become(_ other: Metric) {
     parameterBuffer.base.update(from: other.parameters, count: parameterCount)
+    takeSettings(of: other)
+  }
+
+  private func takeSettings(of other: Metric) {
     floor = other.floor
     normalization = other.normalization
     floorWasSet = other.floorWasSet
@@ -109,7 +119,8 @@ final class Metric: SharedObject {
     normalizationScale = other.normalizationScale
     normalizationSource = nil
     version += 1
-    if let source = other.normalizationSource, source.version == other.version {
+    // m of rounded phi, or of rounded rows, is another number.
+    if precision == other.precision, let source = other.normalizationSource, source.version == other.version {
       normalizationSource = NormalizationSource(version: version, rows: source.rows, fingerprint: source.fingerprint)
     }
   }
@@ -168,9 +179,9 @@ extension Metric {
 // MARK: - Settings
 
 extension Metric {
-  /// The values must be finite.
-  func setParameters(_ values: UnsafePointer<Double>) {
-    parameterBuffer.base.update(from: values, count: parameterCount)
+  /// The values must be finite; they are rounded to the precision, which must have room for them.
+  func setParameters(_ values: UnsafePointer<Double>) throws {
+    try precision.round(parameterCount, values, into: parameterBuffer.base, "phi")
     version += 1
   }
 
@@ -190,7 +201,7 @@ extension Metric {
   func setFloorKeepingEpsilon(_ value: Double) {
     let rest = max(epsilon - value, 0.1 * epsilon, .leastNormalMagnitude)
     setFloor(value)
-    parameterBuffer[parameterCount - 1] = Glibc.log(rest)
+    parameterBuffer[parameterCount - 1] = precision.rounded(Glibc.log(rest))
   }
 
   /// Of a conditional metric's features.
@@ -216,7 +227,7 @@ extension Metric {
     guard normalization == .batchTrace else {
       throw TaskMetError.state("normalization must be batch_trace, is \(normalization.name)")
     }
-    let scale = try meanTrace?() ?? MetricWorkers(self, rows: rows).meanTrace(x)
+    let scale = try meanTrace?() ?? MetricWorkers<Double>(self, rows: rows).meanTrace(x)
     guard scale.isFinite, scale > 0 else {
       throw TaskMetError.numerical("the mean trace of the metric must be positive and finite, is \(scale)")
     }
@@ -256,7 +267,8 @@ extension Metric {
   private func source(rows: Int, _ x: MatrixView?) -> NormalizationSource {
     guard network != nil, let x else { return NormalizationSource(version: version, rows: 0, fingerprint: 0) }
     var hash = Fingerprint()
-    hash.add(x)
+    // As a dataset of the metric's precision has them.
+    hash.add(x, roundedTo: precision == .float32 ? precision : nil)
     return NormalizationSource(version: version, rows: rows, fingerprint: hash.value)
   }
 }

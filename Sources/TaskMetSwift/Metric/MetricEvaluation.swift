@@ -5,15 +5,19 @@ import Glibc
 /// Rows of one pass through the metric's network: its activations stay in the cache.
 let blockRows = 128
 
-/// The memory that one thread needs to evaluate a metric and to pull back through it.
-final class MetricEvaluation {
+/// The memory that one thread needs to evaluate a metric and to pull back through it, in a precision that need not be the
+/// metric's own: what is asked of a metric alone is answered in float64.
+final class MetricEvaluation<Scalar: BLASScalar> {
   let metric: Metric
-  private let state: NetworkState<Double>?
-  private let scratch: NetworkScratch<Double>?
-  private let inputs: Buffer<Double>?
-  private let entryGradient: Buffer<Double>
-  private let rowScratch: Buffer<Double>
-  private let scales: Buffer<Double>
+  private let state: NetworkState<Scalar>?
+  private let scratch: NetworkScratch<Scalar>?
+  private let inputs: Buffer<Scalar>?
+  private let entryGradient: Buffer<Scalar>
+  private let rowScratch: Buffer<Scalar>
+  private let scales: Buffer<Scalar>
+  private let phi: TileVector<Scalar>
+  /// Of entries, or of the network's parameters.
+  private let sum: TileSum<Scalar>
 
   init(_ metric: Metric) throws {
     self.metric = metric
@@ -23,24 +27,24 @@ final class MetricEvaluation {
     entryGradient = try Buffer(count: try checkedProduct(metric.network == nil ? 1 : blockRows, metric.entryCount))
     rowScratch = try Buffer(count: max(2 * metric.rank, try checkedProduct(metric.rank, metric.rank)))
     scales = try Buffer(count: blockRows)
+    phi = try TileVector(count: metric.parameterCount)
+    sum = try TileSum(count: metric.parameterCount)
   }
 
   /// The factors of up to `blockRows` rows, valid until the next call.
-  private func evaluateBlock(rows: Int, _ x: MatrixView?) -> MetricFactors {
-    var entries = metric.parameters
+  private func evaluateBlock(rows: Int, _ x: MatrixView?) -> MetricFactors<Scalar> {
+    let phi = phi(metric.parameterCount, metric.parameters)
+    var entries = phi
     if let network = metric.network, let state, let inputs, let x {
-      let base: UnsafePointer<Double>
-      let stride: Int
+      var (base, stride) = (UnsafePointer(inputs.base), x.columns)
       if let standardization = metric.standardization {
         standardization.apply(x, to: inputs.base)
-        (base, stride) = (UnsafePointer(inputs.base), x.columns)
-      } else if x.stride > Int(Int32.max) {
-        x.copy(to: inputs.base)
-        (base, stride) = (UnsafePointer(inputs.base), x.columns)
+      } else if let elements = x.elements(as: Scalar.self), x.stride <= Int(Int32.max) {
+        (base, stride) = (elements, x.stride)
       } else {
-        (base, stride) = (x.base, x.stride)
+        x.copy(to: inputs.base)
       }
-      network.forward(metric.parameters, rows: rows, base, stride: stride, state)
+      network.forward(phi, rows: rows, base, stride: stride, state)
       entries = UnsafePointer(state.outputs)
     }
     let entryStride = metric.network == nil ? 0 : metric.entryCount
@@ -49,18 +53,18 @@ final class MetricEvaluation {
 
   /// Fills kappa for the rows.
   func normalized(
-    rows: Int, _ entries: UnsafePointer<Double>, entryStride: Int, _ scales: UnsafeMutablePointer<Double>
-  ) -> MetricFactors {
+    rows: Int, _ entries: UnsafePointer<Scalar>, entryStride: Int, _ scales: UnsafeMutablePointer<Scalar>
+  ) -> MetricFactors<Scalar> {
     // kappa is the same for all rows where neither the factor nor the normalisation depends on the row.
     let perRow = entryStride != 0 && (metric.normalization == .frobenius || metric.normalization == .trace)
     let factors = MetricFactors(
       structure: metric.structure, outputs: metric.outputs, rank: metric.rank, entries: entries,
-      entryStride: entryStride, scales: scales, scaleStride: perRow ? 1 : 0, epsilon: metric.epsilon)
-    let n = Double(metric.outputs)
+      entryStride: entryStride, scales: scales, scaleStride: perRow ? 1 : 0, epsilon: Scalar(metric.epsilon))
+    let n = Scalar(metric.outputs)
     for row in 0..<(perRow ? rows : 1) {
       switch metric.normalization {
       case .none: scales[row] = 1
-      case .batchTrace: scales[row] = 1 / metric.normalizationScale
+      case .batchTrace: scales[row] = Scalar(1 / metric.normalizationScale)
       case .trace: scales[row] = n / factors.trace(row)
       case .frobenius:
         scales[row] = (n / factors.squaredFrobeniusNorm(row, scratch: rowScratch.base)).squareRoot()
@@ -71,7 +75,7 @@ final class MetricEvaluation {
 
   /// Calls `body` with the first row, the number of rows (at most `limit`) and the factors of each block.
   func forEachBlock(
-    rows: Int, _ x: MatrixView?, limit: Int = blockRows, _ body: (Int, Int, MetricFactors) throws -> Void
+    rows: Int, _ x: MatrixView?, limit: Int = blockRows, _ body: (Int, Int, MetricFactors<Scalar>) throws -> Void
   ) rethrows {
     for start in stride(from: 0, to: rows, by: limit) {
       let count = min(limit, rows - start)
@@ -82,9 +86,13 @@ final class MetricEvaluation {
   /// The factors of the rows, kept in memory of the caller: rows x entryCount entries and rows scales (one of each for a
   /// constant metric).
   func factors(
-    rows: Int, _ x: MatrixView?, entries: UnsafeMutablePointer<Double>, scales: UnsafeMutablePointer<Double>
-  ) -> MetricFactors {
-    guard metric.network != nil else { return normalized(rows: rows, metric.parameters, entryStride: 0, scales) }
+    rows: Int, _ x: MatrixView?, entries: UnsafeMutablePointer<Scalar>, scales: UnsafeMutablePointer<Scalar>
+  ) -> MetricFactors<Scalar> {
+    guard metric.network != nil else {
+      // A copy, since what is narrowed for one call is gone with the next.
+      entries.update(from: phi(metric.parameterCount, metric.parameters), count: metric.entryCount)
+      return normalized(rows: rows, entries, entryStride: 0, scales)
+    }
     forEachBlock(rows: rows, x) { start, count, block in
       (entries + start * metric.entryCount).update(from: block.entries, count: count * metric.entryCount)
     }
@@ -95,13 +103,13 @@ final class MetricEvaluation {
   func sumOfTraces(rows: Int, _ x: MatrixView?) -> Double {
     var sum = 0.0
     forEachBlock(rows: rows, x) { _, count, factors in
-      for row in 0..<count { sum += factors.trace(row) }
+      for row in 0..<count { sum += Double(factors.trace(row)) }
     }
     return sum
   }
 
   /// sum_i <C_i, A_i>.
-  func sumOfInnerProducts(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent) -> Double {
+  func sumOfInnerProducts(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent<Scalar>) -> Double {
     var sum = 0.0
     forEachBlock(rows: rows, x) { start, count, factors in
       addInnerProducts(count, factors, cotangent.advanced(by: start, outputs: metric.outputs), to: &sum)
@@ -110,14 +118,16 @@ final class MetricEvaluation {
   }
 
   /// The same for a block whose factors are known.
-  func addInnerProducts(_ rows: Int, _ factors: MetricFactors, _ cotangent: MetricCotangent, to sum: inout Double) {
-    for row in 0..<rows { sum += factors.innerProduct(row, cotangent, scratch: rowScratch.base) }
+  func addInnerProducts(
+    _ rows: Int, _ factors: MetricFactors<Scalar>, _ cotangent: MetricCotangent<Scalar>, to sum: inout Double
+  ) {
+    for row in 0..<rows { sum += Double(factors.innerProduct(row, cotangent, scratch: rowScratch.base)) }
   }
 
   /// gradient (of phi) += sum_i <C_i, dLambda_i/dphi>. `traceWeight` is what batch_trace adds to each C_i as a multiple of I
   /// when m is differentiated.
   func pullback(
-    rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent, traceWeight: Double,
+    rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent<Scalar>, traceWeight: Double,
     gradient: UnsafeMutablePointer<Double>
   ) throws {
     if metric.network == nil, rows > 1, metric.structure == .full {
@@ -134,7 +144,7 @@ final class MetricEvaluation {
   /// The same with each block's cotangents when it comes to the block, from its first row, its number of rows and its factors.
   func pullback(
     rows: Int, _ x: MatrixView?, limit: Int = blockRows, traceWeight: Double, gradient: UnsafeMutablePointer<Double>,
-    _ cotangent: (Int, Int, MetricFactors) -> MetricCotangent
+    _ cotangent: (Int, Int, MetricFactors<Scalar>) -> MetricCotangent<Scalar>
   ) {
     var traces = 0.0
     forEachBlock(rows: rows, x, limit: limit) { start, count, factors in
@@ -144,58 +154,82 @@ final class MetricEvaluation {
   }
 
   /// sum_i C_i, n x n.
-  private func summed(rows: Int, _ cotangent: MetricCotangent) throws -> Buffer<Double> {
+  private func summed(rows: Int, _ cotangent: MetricCotangent<Scalar>) throws -> Buffer<Scalar> {
     let n = metric.outputs
     let total = try Buffer<Double>(repeating: 0, count: try checkedProduct(n, n))
-    switch cotangent {
-    case .dense(let c):
-      for row in 0..<rows { Double.axpy(n * n, 1, c + row * n * n, total.base) }
-    case .rankTwo(let alpha, let u, let e, _):
-      // The pull-back sees C + C' only, so sum_i 2 alpha_i u_i e_i' does.
-      let weighted = try Buffer<Double>(count: try checkedProduct(rows, n))
-      for row in 0..<rows {
-        for k in 0..<n { weighted[row * n + k] = 2 * alpha[row] * u[row * n + k] }
+    let weighted = try Buffer<Scalar>(count: try checkedProduct(blockRows, n))
+    for start in stride(from: 0, to: rows, by: blockRows) {
+      let count = min(blockRows, rows - start)
+      sum.add(n * n, to: total.base) { total in
+        switch cotangent.advanced(by: start, outputs: n) {
+        case .dense(let c):
+          for row in 0..<count { Scalar.axpy(n * n, 1, c + row * n * n, total) }
+        case .rankTwo(let alpha, let u, let e, _):
+          // The pull-back sees C + C' only, so sum_i 2 alpha_i u_i e_i' does.
+          for row in 0..<count {
+            for k in 0..<n { weighted[row * n + k] = 2 * alpha[row] * u[row * n + k] }
+          }
+          Scalar.multiply(
+            n, n, count, weighted.base, n, transposeA: true, e, n, transposeB: false, beta: 1, total, n)
+        }
       }
-      Double.multiply(
-        n, n, rows, weighted.base, n, transposeA: true, e, n, transposeB: false, beta: 0, total.base, n)
     }
-    return total
+    let result = try Buffer<Scalar>(count: total.count)
+    convert(total.count, UnsafePointer(total.base), to: result.base)
+    return result
   }
 
   /// Returns the sum of tr C'_i.
   private func pullbackBlock(
-    _ rows: Int, _ factors: MetricFactors, _ cotangent: MetricCotangent, _ traceWeight: Double,
+    _ rows: Int, _ factors: MetricFactors<Scalar>, _ cotangent: MetricCotangent<Scalar>, _ traceWeight: Double,
     _ gradient: UnsafeMutablePointer<Double>
   ) -> Double {
-    let conditional = metric.network != nil
-    let target = conditional ? entryGradient.base : gradient
-    if conditional { target.update(repeating: 0, count: rows * metric.entryCount) }
+    guard let network = metric.network, let state, let scratch else {
+      var traces = 0.0
+      sum.add(metric.entryCount, to: gradient) {
+        traces = pullbackRows(rows, factors, cotangent, traceWeight, $0, stride: 0)
+      }
+      return traces
+    }
+    let entryGradient = entryGradient.base
+    entryGradient.update(repeating: 0, count: rows * metric.entryCount)
+    let traces = pullbackRows(rows, factors, cotangent, traceWeight, entryGradient, stride: metric.entryCount)
+    let phi = phi(metric.parameterCount, metric.parameters)
+    sum.add(network.parameterCount, to: gradient) {
+      network.pullback(phi, state, scratch, cotangent: entryGradient, gradient: $0)
+    }
+    return traces
+  }
+
+  /// Adds each row's gradient of its entries to memory a stride after that of the row before.
+  private func pullbackRows(
+    _ rows: Int, _ factors: MetricFactors<Scalar>, _ cotangent: MetricCotangent<Scalar>, _ traceWeight: Double,
+    _ entryGradient: UnsafeMutablePointer<Scalar>, stride: Int
+  ) -> Double {
     var traces = 0.0
     for row in 0..<rows {
-      traces += factors.pullback(
-        row, cotangent, normalizedWeights(factors, row, cotangent, traceWeight),
-        entryGradient: target + (conditional ? row * metric.entryCount : 0), scratch: rowScratch.base)
-    }
-    if let network = metric.network, let state, let scratch {
-      network.pullback(metric.parameters, state, scratch, cotangent: target, gradient: gradient)
+      traces += Double(
+        factors.pullback(
+          row, cotangent, normalizedWeights(factors, row, cotangent, traceWeight),
+          entryGradient: entryGradient + row * stride, scratch: rowScratch.base))
     }
     return traces
   }
 
   /// C' = kappa C + a A + i I: the derivative of the normalisation, transposed.
   private func normalizedWeights(
-    _ factors: MetricFactors, _ row: Int, _ cotangent: MetricCotangent, _ traceWeight: Double
-  ) -> NormalizedCotangent {
+    _ factors: MetricFactors<Scalar>, _ row: Int, _ cotangent: MetricCotangent<Scalar>, _ traceWeight: Double
+  ) -> NormalizedCotangent<Scalar> {
     let kappa = factors.scale(row)
     switch metric.normalization {
     case .none: return NormalizedCotangent(kappa: kappa)
-    case .batchTrace: return NormalizedCotangent(kappa: kappa, i: traceWeight)
+    case .batchTrace: return NormalizedCotangent(kappa: kappa, i: Scalar(traceWeight))
     case .trace:
       let inner = factors.innerProduct(row, cotangent, scratch: rowScratch.base)
       return NormalizedCotangent(kappa: kappa, i: -kappa * inner / factors.trace(row))
     case .frobenius:
       let inner = factors.innerProduct(row, cotangent, scratch: rowScratch.base)
-      return NormalizedCotangent(kappa: kappa, a: -kappa * inner * kappa * kappa / Double(metric.outputs))
+      return NormalizedCotangent(kappa: kappa, a: -kappa * inner * kappa * kappa / Scalar(metric.outputs))
     }
   }
 }

@@ -9,56 +9,56 @@ enum MetricStructure: Int32, CaseIterable {
 }
 
 /// A cotangent C_i of Lambda_i for each row of a tile.
-enum MetricCotangent {
+enum MetricCotangent<Scalar: BLASScalar> {
   /// C_i = alpha_i (u_i e_i' + e_i u_i'); lambdaE is Lambda_i e_i. Each rows x n but alpha.
   case rankTwo(
-    alpha: UnsafePointer<Double>, u: UnsafePointer<Double>, e: UnsafePointer<Double>, lambdaE: UnsafePointer<Double>)
+    alpha: UnsafePointer<Scalar>, u: UnsafePointer<Scalar>, e: UnsafePointer<Scalar>, lambdaE: UnsafePointer<Scalar>)
   /// Any C_i, rows x n x n.
-  case dense(UnsafePointer<Double>)
+  case dense(UnsafePointer<Scalar>)
 }
 
 extension MetricCotangent {
   /// <C, A> of a row where that follows from the cotangent alone: Lambda e tells what A does. `scale` is kappa.
-  func innerProduct(_ row: Int, outputs n: Int, scale: Double) -> Double? {
+  func innerProduct(_ row: Int, outputs n: Int, scale: Scalar) -> Scalar? {
     guard case .rankTwo(let alpha, let u, _, let lambdaE) = self else { return nil }
     return 2 * alpha[row] * shortDot(n, u + row * n, lambdaE + row * n) / scale
   }
 
   /// The sum of that over rows of one kappa.
-  func sumOfInnerProducts(rows: Int, outputs n: Int, scale: Double) -> Double? {
+  func sumOfInnerProducts(rows: Int, outputs n: Int, scale: Scalar) -> Double? {
     var sum = 0.0
     for row in 0..<rows {
       guard let product = innerProduct(row, outputs: n, scale: scale) else { return nil }
-      sum += product
+      sum += Double(product)
     }
     return sum
   }
 }
 
 /// What of C reaches A, through the normalisation: C' = kappa C + a A + i I.
-struct NormalizedCotangent {
-  var kappa: Double
-  var a = 0.0
-  var i = 0.0
+struct NormalizedCotangent<Scalar: BLASScalar> {
+  var kappa: Scalar
+  var a: Scalar = 0
+  var i: Scalar = 0
 }
 
 /// The factors of a tile of rows, in somebody else's memory.
-struct MetricFactors {
+struct MetricFactors<Scalar: BLASScalar> {
   let structure: MetricStructure
   /// n.
   let outputs: Int
   /// Columns of L.
   let rank: Int
-  let entries: UnsafePointer<Double>
+  let entries: UnsafePointer<Scalar>
   /// Entries from one row's factor to the next: 0 where all rows share one.
   let entryStride: Int
   /// kappa_i, and 0 or 1 as the step from one to the next.
-  let scales: UnsafePointer<Double>
+  let scales: UnsafePointer<Scalar>
   let scaleStride: Int
-  let epsilon: Double
+  let epsilon: Scalar
 
-  func factor(_ row: Int) -> UnsafePointer<Double> { entries + row * entryStride }
-  func scale(_ row: Int) -> Double { scales[row * scaleStride] }
+  func factor(_ row: Int) -> UnsafePointer<Scalar> { entries + row * entryStride }
+  func scale(_ row: Int) -> Scalar { scales[row * scaleStride] }
 
   /// The factors from a row on.
   func advanced(by rows: Int) -> MetricFactors {
@@ -73,7 +73,7 @@ struct MetricFactors {
 extension MetricFactors {
   /// out_i = Lambda_i e_i for contiguous rows x n. `scratch` holds rows x rank elements.
   func apply(
-    rows: Int, _ e: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>
+    rows: Int, _ e: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>
   ) {
     let n = outputs
     switch structure {
@@ -99,11 +99,11 @@ extension MetricFactors {
 
   /// One factor for all rows: two matrix products.
   private func applyShared(
-    rows: Int, _ e: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>
+    rows: Int, _ e: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>, _ scratch: UnsafeMutablePointer<Scalar>
   ) {
     let n = outputs
-    Double.multiply(rows, rank, n, e, n, transposeA: false, entries, rank, transposeB: false, beta: 0, scratch, rank)
-    Double.multiply(
+    Scalar.multiply(rows, rank, n, e, n, transposeA: false, entries, rank, transposeB: false, beta: 0, scratch, rank)
+    Scalar.multiply(
       rows, n, rank, scratch, rank, transposeA: false, entries, rank, transposeB: true, beta: 0, out, n)
     for row in 0..<rows {
       let (kappa, start) = (scale(row), row * n)
@@ -112,7 +112,7 @@ extension MetricFactors {
   }
 
   private func applyFactor(
-    _ row: Int, _ e: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>
+    _ row: Int, _ e: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>, _ scratch: UnsafeMutablePointer<Scalar>
   ) {
     let (l, kappa) = (factor(row), scale(row))
     multiplyTransposed(l, e, scratch)
@@ -121,16 +121,16 @@ extension MetricFactors {
 
   /// out (rank) = L' x.
   private func multiplyTransposed(
-    _ l: UnsafePointer<Double>, _ x: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
+    _ l: UnsafePointer<Scalar>, _ x: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>
   ) {
     out.update(repeating: 0, count: rank)
     for k in 0..<outputs { shortAxpy(rank, x[k], l + k * rank, out) }
   }
 
   /// tr A.
-  func trace(_ row: Int) -> Double {
+  func trace(_ row: Int) -> Scalar {
     let l = factor(row)
-    let n = Double(outputs)
+    let n = Scalar(outputs)
     switch structure {
     case .scalar: return n * (l[0] * l[0] + epsilon)
     case .diagonal: return shortDot(outputs, l, l) + n * epsilon
@@ -139,15 +139,15 @@ extension MetricFactors {
   }
 
   /// |A|_F^2 = |L'L|_F^2 + 2 eps |L|_F^2 + n eps^2. `scratch` holds rank x rank elements.
-  func squaredFrobeniusNorm(_ row: Int, scratch: UnsafeMutablePointer<Double>) -> Double {
+  func squaredFrobeniusNorm(_ row: Int, scratch: UnsafeMutablePointer<Scalar>) -> Scalar {
     let l = factor(row)
-    let n = Double(outputs)
+    let n = Scalar(outputs)
     switch structure {
     case .scalar:
       let a = l[0] * l[0] + epsilon
       return n * a * a
     case .diagonal:
-      return (0..<outputs).reduce(0.0) { sum, k in
+      return (0..<outputs).reduce(Scalar(0)) { sum, k in
         let a = l[k] * l[k] + epsilon
         return sum + a * a
       }
@@ -159,7 +159,7 @@ extension MetricFactors {
   }
 
   /// out (rank x rank) = L'L.
-  private func gram(_ l: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>) {
+  fileprivate func gram(_ l: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>) {
     out.update(repeating: 0, count: rank * rank)
     for k in 0..<outputs {
       let line = l + k * rank
@@ -168,7 +168,7 @@ extension MetricFactors {
   }
 
   /// Lambda_kk.
-  func diagonalEntry(_ row: Int, _ k: Int) -> Double {
+  func diagonalEntry(_ row: Int, _ k: Int) -> Scalar {
     let l = factor(row)
     switch structure {
     case .scalar: return scale(row) * (l[0] * l[0] + epsilon)
@@ -177,27 +177,8 @@ extension MetricFactors {
     }
   }
 
-  /// The smallest and the largest eigenvalue of Lambda: those of L'L, or 0 where L has fewer columns than rows, plus eps.
-  /// `scratch` holds rank x rank elements.
-  func extremeEigenvalues(
-    _ row: Int, scratch: UnsafeMutablePointer<Double>
-  ) throws -> (smallest: Double, largest: Double) {
-    switch structure {
-    case .scalar, .diagonal:
-      let entries = (0..<outputs).map { diagonalEntry(row, $0) }
-      return (entries.min() ?? .nan, entries.max() ?? .nan)
-    case .lowrank, .full:
-      gram(factor(row), scratch)
-      if let index = firstNonFinite(rank * rank, scratch) {
-        throw TaskMetError.numerical("an entry of L'L is \(scratch[index])")
-      }
-      let (smallest, largest) = try TaskMetSwift.extremeEigenvalues(scratch, order: rank)
-      return (scale(row) * ((rank < outputs ? 0 : max(smallest, 0)) + epsilon), scale(row) * (largest + epsilon))
-    }
-  }
-
   /// out (n x n) = Lambda.
-  func form(_ row: Int, _ out: UnsafeMutablePointer<Double>) {
+  func form(_ row: Int, _ out: UnsafeMutablePointer<Scalar>) {
     let (l, kappa, n) = (factor(row), scale(row), outputs)
     out.update(repeating: 0, count: n * n)
     for j in 0..<n {
@@ -213,16 +194,37 @@ extension MetricFactors {
   }
 }
 
+extension MetricFactors<Double> {
+  /// The smallest and the largest eigenvalue of Lambda: those of L'L, or 0 where L has fewer columns than rows, plus eps.
+  /// `scratch` holds rank x rank elements.
+  func extremeEigenvalues(
+    _ row: Int, scratch: UnsafeMutablePointer<Scalar>
+  ) throws -> (smallest: Double, largest: Double) {
+    switch structure {
+    case .scalar, .diagonal:
+      let entries = (0..<outputs).map { diagonalEntry(row, $0) }
+      return (entries.min() ?? .nan, entries.max() ?? .nan)
+    case .lowrank, .full:
+      gram(factor(row), scratch)
+      if let index = firstNonFinite(rank * rank, scratch) {
+        throw TaskMetError.numerical("an entry of L'L is \(scratch[index])")
+      }
+      let (smallest, largest) = try TaskMetSwift.extremeEigenvalues(scratch, order: rank)
+      return (scale(row) * ((rank < outputs ? 0 : max(smallest, 0)) + epsilon), scale(row) * (largest + epsilon))
+    }
+  }
+}
+
 // MARK: - Pull-back
 
 extension MetricFactors {
   /// <C, A> of a row. `scratch` holds `rank` elements.
-  func innerProduct(_ row: Int, _ cotangent: MetricCotangent, scratch: UnsafeMutablePointer<Double>) -> Double {
+  func innerProduct(_ row: Int, _ cotangent: MetricCotangent<Scalar>, scratch: UnsafeMutablePointer<Scalar>) -> Scalar {
     let (l, n) = (factor(row), outputs)
     guard case .dense(let c) = cotangent.advanced(by: row, outputs: n) else {
       return cotangent.innerProduct(row, outputs: n, scale: scale(row)) ?? .nan
     }
-    var sum = 0.0
+    var sum: Scalar = 0
     for j in 0..<n {
       sum += epsilon * c[j * n + j]
       switch structure {
@@ -241,11 +243,11 @@ extension MetricFactors {
   /// entryGradient += 2 C' L for L's entries, C' = weights applied to the row's C; returns tr C', which eps gets.
   /// `scratch` holds max(2 rank, rank x rank) elements.
   func pullback(
-    _ row: Int, _ cotangent: MetricCotangent, _ weights: NormalizedCotangent,
-    entryGradient: UnsafeMutablePointer<Double>, scratch: UnsafeMutablePointer<Double>
-  ) -> Double {
+    _ row: Int, _ cotangent: MetricCotangent<Scalar>, _ weights: NormalizedCotangent<Scalar>,
+    entryGradient: UnsafeMutablePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>
+  ) -> Scalar {
     let (l, n) = (factor(row), outputs)
-    let trace: Double
+    let trace: Scalar
     switch cotangent {
     case .rankTwo(let alpha, let u, let e, _):
       let weight = 2 * weights.kappa * alpha[row]
@@ -259,7 +261,7 @@ extension MetricFactors {
       }
     case .dense(let c):
       let c = c + row * n * n
-      trace = weights.kappa * (0..<n).reduce(0.0) { $0 + c[$1 * n + $1] }
+      trace = weights.kappa * (0..<n).reduce(Scalar(0)) { $0 + c[$1 * n + $1] }
       switch structure {
       case .scalar: break
       case .diagonal:
@@ -273,8 +275,8 @@ extension MetricFactors {
 
   /// entryGradient += weight (u (L'e)' + e (L'u)'), weight = 2 kappa alpha.
   private func pullbackRankTwo(
-    _ l: UnsafePointer<Double>, _ weight: Double, _ u: UnsafePointer<Double>, _ e: UnsafePointer<Double>,
-    _ entryGradient: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>
+    _ l: UnsafePointer<Scalar>, _ weight: Scalar, _ u: UnsafePointer<Scalar>, _ e: UnsafePointer<Scalar>,
+    _ entryGradient: UnsafeMutablePointer<Scalar>, _ scratch: UnsafeMutablePointer<Scalar>
   ) {
     multiplyTransposed(l, e, scratch)
     multiplyTransposed(l, u, scratch + rank)
@@ -286,8 +288,8 @@ extension MetricFactors {
 
   /// entryGradient += kappa (C + C') L.
   private func pullbackDense(
-    _ l: UnsafePointer<Double>, _ kappa: Double, _ c: UnsafePointer<Double>,
-    _ entryGradient: UnsafeMutablePointer<Double>
+    _ l: UnsafePointer<Scalar>, _ kappa: Scalar, _ c: UnsafePointer<Scalar>,
+    _ entryGradient: UnsafeMutablePointer<Scalar>
   ) {
     for j in 0..<outputs {
       for k in 0..<outputs {
@@ -300,11 +302,11 @@ extension MetricFactors {
   /// The part of C' that the normalisation adds: entryGradient += 2 (a A + i I) L; returns the trace of all of C'.
   /// For the scalar structure L = l I: dl = 2 l tr C'.
   private func addMultiplesOfAAndI(
-    _ row: Int, _ weights: NormalizedCotangent, _ trace: Double, _ entryGradient: UnsafeMutablePointer<Double>,
-    _ scratch: UnsafeMutablePointer<Double>
-  ) -> Double {
+    _ row: Int, _ weights: NormalizedCotangent<Scalar>, _ trace: Scalar, _ entryGradient: UnsafeMutablePointer<Scalar>,
+    _ scratch: UnsafeMutablePointer<Scalar>
+  ) -> Scalar {
     let (l, n) = (factor(row), outputs)
-    var trace = trace + weights.i * Double(n)
+    var trace = trace + weights.i * Scalar(n)
     if weights.a != 0 { trace += weights.a * self.trace(row) }
     switch structure {
     case .scalar:

@@ -1,21 +1,22 @@
-// What is asked of a metric alone: Lambda at given rows, its pull-back, and the regularisation.
+// What is asked of a metric alone: Lambda at given rows, its pull-back, and the regularisation. All of it in float64: none is
+// asked often.
 
 extension Metric {
   /// out (rows x n x n) = Lambda(x_i); x is nil for a constant metric.
   func evaluate(rows: Int, _ x: MatrixView?, into out: UnsafeMutablePointer<Double>) throws {
     let square = outputs * outputs
-    try MetricEvaluation(self).forEachBlock(rows: rows, x) { start, count, factors in
+    try MetricEvaluation<Double>(self).forEachBlock(rows: rows, x) { start, count, factors in
       for row in 0..<count { factors.form(row, out + (start + row) * square) }
     }
   }
 
   /// out (phi) = sum_i <C_i, dLambda_i/dphi>.
-  func pullback(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent, into out: UnsafeMutablePointer<Double>)
+  func pullback(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent<Double>, into out: UnsafeMutablePointer<Double>)
     throws
   {
     // A constant metric doesn't look at its features; any address stands in for them.
     let features = x ?? MatrixView(parameters, rows: rows, columns: 0, stride: 0)
-    try MetricWorkers(self, rows: rows).pullback(features, cotangent, into: out)
+    try MetricWorkers<Double>(self, rows: rows).pullback(features, cotangent, into: out)
   }
 
   /// b1 mean_i sum_jk |Lambda_i,jk| + b2 mean_i |Lambda_i - I|_F^2, and its gradient in phi where that is asked for.
@@ -27,7 +28,7 @@ extension Metric {
     let square = try checkedProduct(outputs, outputs)
     let limit = max(1, min(blockRows, count, regularizerElements / square))
     let lambda = try Buffer<Double>(count: try checkedProduct(limit, square))
-    let evaluation = try MetricEvaluation(self)
+    let evaluation = try MetricEvaluation<Double>(self)
     let penalty = LambdaPenalty(b1: b1, b2: b2, share: 1 / Double(count))
     // m of batch_trace is a function of phi on all rows, so its part of the gradient takes a pass of its own.
     let followsNormalization =
@@ -64,7 +65,7 @@ private struct LambdaPenalty {
   let share: Double
 
   /// The value for a block of rows; its derivatives in their Lambdas go to `out`, rows x n x n.
-  func differentiate(_ rows: Int, _ factors: MetricFactors, into out: UnsafeMutablePointer<Double>) -> Double {
+  func differentiate(_ rows: Int, _ factors: MetricFactors<Double>, into out: UnsafeMutablePointer<Double>) -> Double {
     let n = factors.outputs
     var value = 0.0
     for row in 0..<rows {

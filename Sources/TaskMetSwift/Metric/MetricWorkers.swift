@@ -1,16 +1,16 @@
 // A metric on all rows of a problem: sums and pull-backs over rows, in lanes.
 
 /// One evaluation memory for each lane of a reduction.
-final class MetricWorkers {
+final class MetricWorkers<Scalar: BLASScalar> {
   let metric: Metric
   let plan: RowReduction
-  let lanes: [MetricEvaluation]
+  let lanes: [MetricEvaluation<Scalar>]
   private var partials = GrowingBuffer<Double>()
 
   init(_ metric: Metric, plan: RowReduction) throws {
     self.metric = metric
     self.plan = plan
-    lanes = try (0..<plan.laneCount).map { _ in try MetricEvaluation(metric) }
+    lanes = try (0..<plan.laneCount).map { _ in try MetricEvaluation<Scalar>(metric) }
   }
 
   /// For rows that belong to no loss.
@@ -30,13 +30,13 @@ final class MetricWorkers {
   }
 
   /// out (phi's length) = sum_i <C_i, dLambda_i/dphi>, m of batch_trace included where it is a function of phi on these rows.
-  func pullback(_ x: MatrixView, _ cotangent: MetricCotangent, into out: UnsafeMutablePointer<Double>) throws {
+  func pullback(_ x: MatrixView, _ cotangent: MetricCotangent<Scalar>, into out: UnsafeMutablePointer<Double>) throws {
     var traceWeight = 0.0
     if metric.differentiatesNormalization(rows: plan.rows, x) {
       let sum = try plan.sum(partials: &partials) { lane, _ in
         let rows = plan.rows(ofLane: lane)
         let part = cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs)
-        return part.sumOfInnerProducts(rows: rows.count, outputs: metric.outputs, scale: 1 / metric.normalizationScale)
+        return part.sumOfInnerProducts(rows: rows.count, outputs: metric.outputs, scale: Scalar(1 / metric.normalizationScale))
           ?? lanes[lane].sumOfInnerProducts(rows: rows.count, x.rows(rows), part)
       }
       traceWeight = metric.traceWeight(rows: plan.rows, sumOfInnerProducts: sum)

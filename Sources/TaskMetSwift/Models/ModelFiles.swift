@@ -136,7 +136,7 @@ extension NetworkPredictor {
     guard predictor.network == shape else { throw TaskMetError.format("a network without biases must be linear") }
     let values = try Buffer<Double>(count: predictor.parameterCount)
     try file.read(shape, into: values.base)
-    predictor.setParameters(values.base)
+    try predictor.setParameters(values.base)
     predictor.setStandardization(
       inputs: try file.standardization("input_standardization", columns: inputs),
       targets: try file.standardization("target_standardization", columns: outputs))
@@ -203,7 +203,7 @@ extension Metric {
       values.base.update(from: factor.base, count: factor.count)
     }
     values[values.count - 1] = try file.tensor("s", shape: [1])[0]
-    metric.setParameters(values.base)
+    try metric.setParameters(values.base)
     try metric.restoreSettings(file, normalization)
     return metric
   }

@@ -18,6 +18,8 @@ struct LBFGS {
   let memory: Int
   let maximumIterations: Int
   let gradientTolerance: Double
+  /// Values whose relative difference is no larger are the same.
+  let rounding: Double
 
   /// After so many accepted steps that lower nothing, the rest is rounding.
   private static let idleSteps = 20
@@ -51,7 +53,8 @@ struct LBFGS {
       }
       let first = pairs.isEmpty ? firstStep(report) : 1
       var search = LineSearch(
-        count: count, origin: x, direction: direction.base, value: report.value, slope: slope, objective: objective)
+        count: count, origin: x, direction: direction.base, value: report.value, slope: slope, rounding: rounding * abs(report.value),
+        objective: objective)
       let found = try search.run(first: first, into: &point)
       report.evaluations += search.evaluations
       guard found else {
@@ -133,18 +136,21 @@ private struct LineSearch {
   let direction: UnsafePointer<Double>
   let value: Double
   let slope: Double
+  /// Values this close to each other are the same.
+  let rounding: Double
   let objective: Objective
   var evaluations = 0
 
   init(
     count: Int, origin: UnsafePointer<Double>, direction: UnsafePointer<Double>, value: Double, slope: Double,
-    objective: @escaping Objective
+    rounding: Double, objective: @escaping Objective
   ) {
     self.count = count
     self.origin = origin
     self.direction = direction
     self.value = value
     self.slope = slope
+    self.rounding = rounding
     self.objective = objective
   }
 
@@ -168,9 +174,6 @@ private struct LineSearch {
     trial.value <= value + Self.sufficientDecrease * trial.step * slope
       || (trial.value <= value + rounding && abs(trial.slope) <= Self.curvature * abs(slope))
   }
-
-  /// Values this close to each other are the same.
-  private var rounding: Double { 1e-14 * abs(value) }
 
   private func isFlat(_ trial: Trial) -> Bool { abs(trial.slope) <= -Self.curvature * slope }
 

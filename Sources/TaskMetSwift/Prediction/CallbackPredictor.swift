@@ -15,8 +15,12 @@ final class CallbackPredictor: Predictor {
     super.init(inputs: inputs, outputs: outputs, parameters: parameters)
   }
 
-  override func copy() throws -> Predictor {
-    CallbackPredictor(
+  override func converted(to precision: Precision) throws -> Predictor {
+    guard precision == .float64 else {
+      throw TaskMetError.unsupported(
+        "predictor: a callback predictor's arithmetic is its caller's, and its numbers are float64 always")
+    }
+    return CallbackPredictor(
       inputs: inputs, outputs: outputs, parameters: try Buffer(copying: parameters, count: parameterCount),
       callbacks: callbacks, user: user)
   }
@@ -28,13 +32,18 @@ final class CallbackPredictor: Predictor {
       "penalize_bias: the library does not know which parameters of a callback predictor are biases")
   }
 
-  override func makeLane(rows: Int) throws -> any PredictorLane { CallbackLane(predictor: self) }
+  override func makeLane<Scalar: BLASScalar>(rows: Int, in: Scalar.Type) throws -> any PredictorLane<Scalar> {
+    guard let lane = CallbackLane(predictor: self) as? any PredictorLane<Scalar> else {
+      throw TaskMetError.unsupported("predictor: a callback predictor works in float64")
+    }
+    return lane
+  }
 }
 
 private struct CallbackLane: PredictorLane {
   let predictor: CallbackPredictor
 
-  func makeTile(rows: Int, order: DerivativeOrder) throws -> any PredictorTile {
+  func makeTile(rows: Int, order: DerivativeOrder) throws -> any PredictorTile<Double> {
     try CallbackTile(predictor, rows: rows, order: order)
   }
 }
@@ -60,8 +69,11 @@ private final class CallbackTile: PredictorTile {
     _ body: (UnsafeMutableRawPointer?, Int64, UnsafePointer<Double>, Int64) -> Int32
   ) throws {
     guard let x else { throw TaskMetError.state("\(name) before forward") }
+    guard let elements = x.elements(as: Double.self) else {
+      throw TaskMetError.unsupported("\(name): a callback predictor's rows are float64")
+    }
     out.update(repeating: .nan, count: count)
-    try checkCallback(body(predictor.user.pointer, Int64(x.rows), x.base, Int64(x.stride)), name)
+    try checkCallback(body(predictor.user.pointer, Int64(x.rows), elements, Int64(x.stride)), name)
     try checkCallbackOutput(count, out, "\(name): out")
   }
 

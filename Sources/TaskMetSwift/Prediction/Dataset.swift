@@ -14,12 +14,13 @@ struct InstanceContext {
   }
 }
 
-/// N rows: x (N x d), y (N x n), s_i >= 0.
+/// N rows: x (N x d), y (N x n), s_i >= 0. x and y are of one precision; weights and contexts are float64 always.
 final class Dataset: SharedObject {
   override var kind: StaticString { "dataset" }
 
   let features: Int
   let targets: Int
+  let precision: Precision
   private(set) var x: MatrixView
   private(set) var y: MatrixView
   /// nil for all ones.
@@ -30,8 +31,8 @@ final class Dataset: SharedObject {
   private(set) var context: InstanceContext?
   /// Grows with each change: what caches are valid for.
   private(set) var version = 0
-  private var xBuffer: Buffer<Double>?
-  private var yBuffer: Buffer<Double>?
+  private var xBuffer: MatrixBuffer?
+  private var yBuffer: MatrixBuffer?
   /// The owner of borrowed arrays, told when the dataset is gone.
   private let borrowed: CallbackUser?
 
@@ -66,8 +67,8 @@ final class Dataset: SharedObject {
       }
     for index in 0..<rows.count {
       let row = rows[index]
-      (xRoom.base + index * features).update(from: source.x.row(row), count: features)
-      (yRoom.base + index * targets).update(from: source.y.row(row), count: targets)
+      xRoom.store(source.x.rows(row..<(row + 1)), at: index * features)
+      yRoom.store(source.y.rows(row..<(row + 1)), at: index * targets)
       if let newWeights, let old = source.weights { newWeights[index] = old[row] }
     }
     adopt(xRoom, yRoom, rows: rows.count)
@@ -80,6 +81,7 @@ final class Dataset: SharedObject {
   init(_ rows: Buffer<Int>, of source: Dataset) throws {
     features = source.features
     targets = source.targets
+    precision = source.precision
     borrowed = nil
     x = source.x
     y = source.y
@@ -104,10 +106,11 @@ final class Dataset: SharedObject {
     (0..<instances.count).reduce(0) { $0 + rowRange(ofInstance: instances[$1]).count }
   }
 
-  /// With a copy of the data.
+  /// With a copy of the data, which are of one precision.
   init(copying x: MatrixView, _ y: MatrixView) throws {
     features = x.columns
     targets = y.columns
+    precision = x.precision
     borrowed = nil
     self.x = x
     self.y = y
@@ -115,41 +118,42 @@ final class Dataset: SharedObject {
     try store(x, y)
   }
 
-  /// With the caller's data.
+  /// With the caller's data, which are of one precision.
   init(borrowing x: MatrixView, _ y: MatrixView, _ owner: CallbackUser) {
     features = x.columns
     targets = y.columns
+    precision = x.precision
     borrowed = owner
     self.x = x
     self.y = y
   }
 
   /// Memory for that many rows: the present one where it is large enough.
-  private func reserve(rows: Int) throws -> (x: Buffer<Double>, y: Buffer<Double>) {
-    func room(_ old: Buffer<Double>?, _ count: Int) throws -> Buffer<Double> {
+  private func reserve(rows: Int) throws -> (x: MatrixBuffer, y: MatrixBuffer) {
+    func room(_ old: MatrixBuffer?, _ count: Int) throws -> MatrixBuffer {
       if let old, old.count >= count { return old }
-      return try Buffer(count: count)
+      return try MatrixBuffer(count: count, precision)
     }
     return (
       try room(xBuffer, try checkedProduct(rows, features)), try room(yBuffer, try checkedProduct(rows, targets))
     )
   }
 
-  private func adopt(_ xRoom: Buffer<Double>, _ yRoom: Buffer<Double>, rows: Int) {
+  private func adopt(_ xRoom: MatrixBuffer, _ yRoom: MatrixBuffer, rows: Int) {
     (xBuffer, yBuffer) = (xRoom, yRoom)
-    x = MatrixView(xRoom.base, rows: rows, columns: features)
-    y = MatrixView(yRoom.base, rows: rows, columns: targets)
+    x = xRoom.view(rows: rows, columns: features)
+    y = yRoom.view(rows: rows, columns: targets)
     version += 1
   }
 
   private func store(_ x: MatrixView, _ y: MatrixView) throws {
     let (xRoom, yRoom) = try reserve(rows: x.rows)
-    x.copy(to: xRoom.base)
-    y.copy(to: yRoom.base)
+    xRoom.store(x)
+    yRoom.store(y)
     adopt(xRoom, yRoom, rows: x.rows)
   }
 
-  /// Replaces the rows; instances are single rows again.
+  /// Replaces the rows, in the dataset's precision (finite there, too); instances are single rows again.
   func refill(_ x: MatrixView, _ y: MatrixView, weights: UnsafePointer<Double>?) throws {
     try requireUnheld()
     guard borrowed == nil else { throw TaskMetError.state("a borrowed dataset cannot be refilled") }

@@ -17,7 +17,7 @@ final class DenseHessian {
 
   /// At the loss's point of `linearize` (which a linear predictor does not depend on).
   init(_ loss: MetricisedLoss, ridge: Double) throws {
-    if let linear = LinearDesign(loss) {
+    if let linear = try LinearDesign(loss) {
       let structure = loss.metric.structure
       let separate = structure == .scalar || structure == .diagonal
       let order = separate ? linear.width : loss.parameterCount
@@ -75,18 +75,23 @@ final class DenseHessian {
   }
 }
 
-/// The design matrix of a linear predictor, and the Hessian it makes.
+/// The design matrix of a linear predictor, and the Hessian it makes: in float64 whatever the loss's arithmetic, since it is
+/// solved with.
 private struct LinearDesign {
   let loss: MetricisedLoss
+  let tiles: TileMemory<Double>
   let predictor: NetworkPredictor
   let layer: DenseNetwork.Layer
   let outputs: Int
   /// d, or d + 1 with a bias.
   let width: Int
 
-  init?(_ loss: MetricisedLoss) {
+  init?(_ loss: MetricisedLoss) throws {
     guard let predictor = loss.predictor as? NetworkPredictor, predictor.isLinear else { return nil }
+    let loss = try loss.widened()
+    guard case .float64(let tiles) = loss.memory.tiles else { return nil }
     self.loss = loss
+    self.tiles = tiles
     self.predictor = predictor
     layer = predictor.network.layers[0]
     outputs = layer.outputs
@@ -114,7 +119,7 @@ private struct LinearDesign {
   private func targetScale(_ k: Int) -> Double { predictor.targetStandardization?.scale[k] ?? 1 }
 
   /// Calls body with each tile's rows, their design matrix and their factors.
-  private func forEachTile(_ body: (Range<Int>, UnsafePointer<Double>, MetricFactors) throws -> Void) throws {
+  private func forEachTile(_ body: (Range<Int>, UnsafePointer<Double>, MetricFactors<Double>) throws -> Void) throws {
     let plan = loss.memory.plan
     let design = try Buffer<Double>(count: try checkedProduct(plan.tileRows, width))
     let scratch = try Buffer<Double>(count: try checkedProduct(plan.tileRows, layer.inputs))
@@ -122,7 +127,7 @@ private struct LinearDesign {
       for tile in plan.tiles(ofLane: lane) {
         let rows = plan.rows(ofTile: tile)
         fill(loss.dataset.x.rows(rows), design.base, scratch.base)
-        try body(rows, design.base, loss.memory.factors(lane: lane, rows: rows, loss.dataset.x))
+        try body(rows, design.base, tiles.factors(lane: lane, rows: rows, loss.dataset.x))
       }
     }
   }

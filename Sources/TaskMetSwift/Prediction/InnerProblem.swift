@@ -24,13 +24,15 @@ extension MetricisedLoss {
       case .lbfgs:
         try LBFGS(
           count: parameterCount, memory: options.memory, maximumIterations: options.maximumIterations,
-          gradientTolerance: options.gradientTolerance
+          gradientTolerance: options.gradientTolerance, rounding: memory.arithmetic.rounding
         ).minimize(theta) { try self.evaluate($0, gradient: $1) }
       case .adam:
         try descend(theta, .adam(beta1: 0.9, beta2: 0.999, epsilon: 1e-8), options.learningRate ?? 1e-2, options)
       case .sgd: try descend(theta, .sgd(momentum: options.momentum), options.learningRate ?? 1e-3, options)
       }
-    guard report.value.isFinite, report.gradientNorm.isFinite, firstNonFinite(parameterCount, theta) == nil else {
+    guard report.value.isFinite, report.gradientNorm.isFinite, firstNonFinite(parameterCount, theta) == nil,
+      predictor.precision.firstOverflow(parameterCount, theta) == nil
+    else {
       throw TaskMetError.numerical(
         "the prediction loss is \(report.value) after \(report.iterations) inner iterations; standardise the data or "
           + "lower the learning rate")
@@ -58,13 +60,14 @@ extension MetricisedLoss {
   }
 
   /// The loss of a linear predictor is quadratic: theta* = -H^-1 grad(0). Two more steps of the same kind from there remove
-  /// what rounding left (the corrected semi-normal equations).
+  /// what rounding left (the corrected semi-normal equations). All in float64: it is the gradient there that must be exact.
   private func solveExactly(
     _ theta: UnsafeMutablePointer<Double>, _ options: InnerOptions
   ) throws -> MinimizationReport {
     guard predictor.isLinear else {
       throw TaskMetError.unsupported("the exact inner solution needs a linear predictor; use lbfgs")
     }
+    if memory.arithmetic != .float64 { return try widened().solveExactly(theta, options) }
     let hessian = try DenseHessian(self, ridge: 0)
     let gradient = try Buffer<Double>(count: parameterCount)
     let step = try Buffer<Double>(count: parameterCount)

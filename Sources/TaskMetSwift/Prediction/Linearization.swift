@@ -37,10 +37,10 @@ final class LinearizedRows {
   /// The predictor's at the last pass.
   private var settingsVersion = 0
   private let tileRows: Int
-  private let lane: any PredictorLane
-  private let tiles: [any PredictorTile]
+  private let lane: any PredictorLane<Double>
+  private let tiles: [any PredictorTile<Double>]
   /// For second-order products; made when first needed.
-  private var curvedTile: (any PredictorTile)?
+  private var curvedTile: (any PredictorTile<Double>)?
   private let theta: Buffer<Double>
   private let x: Buffer<Double>
   /// rows x n each.
@@ -82,7 +82,7 @@ final class LinearizedRows {
     MatrixView(x.base, rows: rows, columns: predictor.inputs).rows(range)
   }
 
-  private func forEachTile(_ body: (Range<Int>, any PredictorTile) throws -> Void) rethrows {
+  private func forEachTile(_ body: (Range<Int>, any PredictorTile<Double>) throws -> Void) rethrows {
     for (index, start) in stride(from: 0, to: rows, by: tileRows).enumerated() {
       try body(start..<min(rows, start + tileRows), tiles[index])
     }

@@ -6,6 +6,9 @@
 //   G w    = (2/N) sum_i s_i J_i' Lambda_i J_i w + rho w
 //
 // While a loss exists, phi does not change: the metric is evaluated once.
+//
+// Tiles are worked on in the arithmetic of the objects' precision; theta, directions and results are float64
+// (LinearAlgebra/Precision.swift says why). Each pass is written once, for both, and `switch` chooses.
 
 /// L_pred of one predictor, metric and dataset. theta is an argument: the predictor's own parameters are not looked at.
 final class MetricisedLoss {
@@ -21,18 +24,29 @@ final class MetricisedLoss {
   /// theta of the last `linearize`.
   private var linearizationPoint: Buffer<Double> { memory.linearizationPoint }
 
+  /// `arithmetic`: of the tiles; nil for that of the objects, which then must have the same.
   /// `factors`: where the metric's factors of these rows can be copied from, instead of evaluating the metric.
-  init(
+  convenience init(
     _ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, rho: Double, _ workspace: Workspace,
-    factors: GatheredFactors? = nil
+    arithmetic: Precision? = nil, factors: GatheredFactors? = nil
   ) throws {
     try Self.checkShapes(predictor, metric, dataset)
+    if arithmetic == nil { try Self.checkPrecisions(predictor, metric, dataset) }
+    try self.init(
+      predictor, metric, dataset, rho: rho,
+      try workspace.memory(predictor, metric, rows: dataset.rows, arithmetic ?? dataset.precision), factors)
+  }
+
+  private init(
+    _ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, rho: Double, _ memory: LossMemory,
+    _ factors: GatheredFactors? = nil
+  ) throws {
     self.predictor = predictor
     self.metric = metric
     self.dataset = dataset
     self.rho = rho
     parameterCount = predictor.parameterCount
-    memory = try workspace.memory(predictor, metric, rows: dataset.rows)
+    self.memory = memory
     var start = 0
     penalizedRanges =
       predictor.unpenalizedRanges.map { range in
@@ -40,6 +54,23 @@ final class MetricisedLoss {
         return start..<range.lowerBound
       } + [start..<predictor.parameterCount]
     try memory.prepareFactors(dataset, factors)
+  }
+
+  /// The same loss in float64 arithmetic, on the widened numbers.
+  func widened() throws -> MetricisedLoss {
+    if memory.arithmetic == .float64 { return self }
+    let wide = try MetricisedLoss(predictor, metric, dataset, rho: rho, try memory.widened())
+    wide.poll = poll
+    return wide
+  }
+
+  /// One loss, one arithmetic: what is converted, and when, is for the caller to say.
+  static func checkPrecisions(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
+    let precision = predictor.precision
+    for (name, other) in [("metric", metric.precision), ("dataset", dataset.precision)] where other != precision {
+      throw TaskMetError.invalidArgument(
+        "\(name): its precision must be the predictor's, \(precision.name), is \(other.name)")
+    }
   }
 
   static func checkShapes(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
@@ -66,52 +97,57 @@ final class MetricisedLoss {
 
 extension MetricisedLoss {
   /// A tile's rows, and their metric.
-  struct TileRows {
+  struct TileRows<Scalar: BLASScalar> {
     let tile: Int
     let rows: Range<Int>
     let x: MatrixView
-    let factors: MetricFactors
+    let factors: MetricFactors<Scalar>
   }
 
   private var plan: RowReduction { memory.plan }
 
-  private func forEachTile(_ lane: Int, _ body: (TileRows) throws -> Void) rethrows {
+  @inline(__always)
+  private func forEachTile<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ lane: Int, _ body: (TileRows<Scalar>) throws -> Void
+  ) rethrows {
     for tile in plan.tiles(ofLane: lane) {
       let rows = plan.rows(ofTile: tile)
       try body(
         TileRows(
           tile: tile, rows: rows, x: dataset.x.rows(rows),
-          factors: memory.factors(lane: lane, rows: rows, dataset.x)))
+          factors: tiles.factors(lane: lane, rows: rows, dataset.x)))
     }
   }
 
   /// out = (2/N) s_i Lambda_i a_i for each row of the tile.
-  private func applyMetric(
-    _ rows: TileRows, _ lane: LossLane, _ a: UnsafePointer<Double>, _ out: UnsafeMutablePointer<Double>
+  private func applyMetric<Scalar>(
+    _ rows: TileRows<Scalar>, _ lane: LossLane<Scalar>, _ a: UnsafePointer<Scalar>,
+    _ out: UnsafeMutablePointer<Scalar>
   ) {
     let n = predictor.outputs
     rows.factors.apply(rows: rows.rows.count, a, out, scratch: lane.metricScratch.base)
     let share = 2 / Double(dataset.rows)
     if let weights = dataset.weights {
       for (index, row) in rows.rows.enumerated() {
-        let weight = share * weights[row]
+        let weight = Scalar(share * weights[row])
         for k in 0..<n { out[index * n + k] *= weight }
       }
     } else {
+      let share = Scalar(share)
       for index in 0..<(rows.rows.count * n) { out[index] *= share }
     }
   }
 
   /// e = predictions - y in the lane's residual, (2/N) s Lambda e in its weighted; returns the tile's part of the loss.
-  private func weighResidual(_ rows: TileRows, _ lane: LossLane, _ predictions: UnsafePointer<Double>) -> Double {
-    let n = predictor.outputs
+  private func weighResidual<Scalar>(
+    _ rows: TileRows<Scalar>, _ lane: LossLane<Scalar>, _ predictions: UnsafePointer<Scalar>
+  ) -> Double {
+    let count = rows.rows.count * predictor.outputs
     let residual = lane.residual.base
-    for (index, row) in rows.rows.enumerated() {
-      let y = dataset.y.row(row)
-      for k in 0..<n { residual[index * n + k] = predictions[index * n + k] - y[k] }
-    }
+    dataset.y.rows(rows.rows).copy(to: residual)
+    for index in 0..<count { residual[index] = predictions[index] - residual[index] }
     applyMetric(rows, lane, residual, lane.weighted.base)
-    return shortDot(rows.rows.count * n, residual, lane.weighted.base) / 2
+    return wideDot(count, residual, lane.weighted.base) / 2
   }
 }
 
@@ -121,17 +157,31 @@ extension MetricisedLoss {
   /// L_pred, and its gradient where that is asked for.
   func evaluate(_ theta: UnsafePointer<Double>, gradient: UnsafeMutablePointer<Double>? = nil) throws -> Double {
     try poll?()
-    let value = try plan.sum(into: gradient, count: parameterCount, partials: &memory.partials) { index, partial in
-      let lane = memory.lanes[index]
+    let value =
+      switch memory.tiles {
+      case .float64(let tiles): try evaluate(tiles, theta, gradient)
+      case .float32(let tiles): try evaluate(tiles, theta, gradient)
+      }
+    if let gradient { addPenalty(rho, theta, to: gradient) }
+    return value + penalty(theta)
+  }
+
+  private func evaluate<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ theta: UnsafePointer<Double>, _ gradient: UnsafeMutablePointer<Double>?
+  ) throws -> Double {
+    let theta = tiles.theta(parameterCount, theta)
+    return try plan.sum(into: gradient, count: parameterCount, partials: &memory.partials) { index, partial in
+      let lane = tiles.lanes[index]
       var sum = 0.0
-      try forEachTile(index) { rows in
+      try forEachTile(tiles, index) { rows in
         sum += weighResidual(rows, lane, try lane.tile.forward(theta, rows.x))
-        if gradient != nil { try lane.tile.pullback(theta, cotangent: lane.weighted.base, gradient: partial) }
+        if gradient == nil { return }
+        try lane.gradient.add(parameterCount, to: partial) {
+          try lane.tile.pullback(theta, cotangent: lane.weighted.base, gradient: $0)
+        }
       }
       return sum
     }
-    if let gradient { addPenalty(rho, theta, to: gradient) }
-    return value + penalty(theta)
   }
 
   /// (rho/2) |theta|^2.
@@ -151,60 +201,96 @@ extension MetricisedLoss {
   /// Fixes the theta of the products below. Where memory allows, the tiles keep their activations until the next call.
   func linearize(_ theta: UnsafePointer<Double>) throws {
     linearizationPoint.base.update(from: theta, count: parameterCount)
-    guard memory.keepsLinearization else { return }
+    switch memory.tiles {
+    case .float64(let tiles): try linearize(tiles)
+    case .float32(let tiles): try linearize(tiles)
+    }
+  }
+
+  private func linearize<Scalar>(_ tiles: TileMemory<Scalar>) throws {
+    guard tiles.keepsLinearization else { return }
+    let theta = tiles.theta(parameterCount, linearizationPoint.base)
     try plan.sum(partials: &memory.partials) { index, _ in
-      try forEachTile(index) { try linearize($0, lane: index) }
+      try forEachTile(tiles, index) { try linearize(tiles, $0, lane: index, theta) }
       return 0
     }
   }
 
-  private func linearize(_ rows: TileRows, lane index: Int) throws {
-    let tile = memory.linearizedTile(lane: index, tile: rows.tile)
-    let lane = memory.lanes[index]
-    let theta = UnsafePointer(linearizationPoint.base)
+  private func linearize<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ rows: TileRows<Scalar>, lane index: Int, _ theta: UnsafePointer<Scalar>
+  ) throws {
+    let tile = tiles.linearizedTile(lane: index, tile: rows.tile)
+    let lane = tiles.lanes[index]
     _ = weighResidual(rows, lane, try tile.forward(theta, rows.x))
     if !predictor.hasNoCurvature { try tile.keep(theta, cotangent: lane.weighted.base) }
   }
 
   /// The tile at the linearisation point.
-  private func linearizedTile(_ rows: TileRows, lane: Int) throws -> any PredictorTile {
-    if !memory.keepsLinearization { try linearize(rows, lane: lane) }
-    return memory.linearizedTile(lane: lane, tile: rows.tile)
+  private func linearizedTile<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ rows: TileRows<Scalar>, lane: Int, _ theta: UnsafePointer<Scalar>
+  ) throws -> any PredictorTile<Scalar> {
+    if !tiles.keepsLinearization { try linearize(tiles, rows, lane: lane, theta) }
+    return tiles.linearizedTile(lane: lane, tile: rows.tile)
   }
 
   /// out = H w, or G w, at the point of `linearize`.
   func hessianProduct(
     _ w: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>, gaussNewton: Bool = false
   ) throws {
-    let theta = UnsafePointer(linearizationPoint.base)
-    let firstOrder = gaussNewton || predictor.hasNoCurvature
     try poll?()
-    try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
-      let lane = memory.lanes[index]
-      try forEachTile(index) { rows in
-        let tile = try linearizedTile(rows, lane: index)
-        try tile.pushforward(theta, direction: w, lane.tangent.base)
-        applyMetric(rows, lane, lane.tangent.base, lane.weighted.base)
-        if firstOrder {
-          try tile.pullback(theta, cotangent: lane.weighted.base, gradient: partial)
-        } else {
-          try tile.secondOrderPullback(theta, direction: w, cotangent: lane.weighted.base, gradient: partial)
-        }
-      }
-      return 0
+    let firstOrder = gaussNewton || predictor.hasNoCurvature
+    switch memory.tiles {
+    case .float64(let tiles): try hessianProduct(tiles, w, into: out, firstOrder: firstOrder)
+    case .float32(let tiles): try hessianProduct(tiles, w, into: out, firstOrder: firstOrder)
     }
     addPenalty(rho, w, to: out)
   }
 
+  private func hessianProduct<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ w: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>, firstOrder: Bool
+  ) throws {
+    let theta = tiles.theta(parameterCount, linearizationPoint.base)
+    let scale = scaleForRange(parameterCount, w, Scalar.self)
+    let w = tiles.direction(parameterCount, w, scale: scale)
+    try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
+      let lane = tiles.lanes[index]
+      try forEachTile(tiles, index) { rows in
+        let tile = try linearizedTile(tiles, rows, lane: index, theta)
+        try tile.pushforward(theta, direction: w, lane.tangent.base)
+        applyMetric(rows, lane, lane.tangent.base, lane.weighted.base)
+        try lane.gradient.add(parameterCount, to: partial) { gradient in
+          if firstOrder {
+            try tile.pullback(theta, cotangent: lane.weighted.base, gradient: gradient)
+          } else {
+            try tile.secondOrderPullback(theta, direction: w, cotangent: lane.weighted.base, gradient: gradient)
+          }
+        }
+      }
+      return 0
+    }
+    if scale != 1 { Double.scale(parameterCount, 1 / scale, out) }
+  }
+
   /// out = sum_i J_i' c_i at the point of `linearize`; c: N x n.
   func pullback(_ c: MatrixView, into out: UnsafeMutablePointer<Double>) throws {
-    let theta = UnsafePointer(linearizationPoint.base)
+    switch memory.tiles {
+    case .float64(let tiles): try pullback(tiles, c, into: out)
+    case .float32(let tiles): try pullback(tiles, c, into: out)
+    }
+  }
+
+  private func pullback<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ c: MatrixView, into out: UnsafeMutablePointer<Double>
+  ) throws {
+    let theta = tiles.theta(parameterCount, linearizationPoint.base)
     try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
-      let lane = memory.lanes[index]
-      try forEachTile(index) { rows in
-        let tile = try linearizedTile(rows, lane: index)
+      let lane = tiles.lanes[index]
+      try forEachTile(tiles, index) { rows in
+        let tile = try linearizedTile(tiles, rows, lane: index, theta)
         c.rows(rows.rows).copy(to: lane.tangent.base)
-        try tile.pullback(theta, cotangent: lane.tangent.base, gradient: partial)
+        try lane.gradient.add(parameterCount, to: partial) {
+          try tile.pullback(theta, cotangent: lane.tangent.base, gradient: $0)
+        }
       }
       return 0
     }
@@ -213,16 +299,29 @@ extension MetricisedLoss {
   /// out (phi) = -d/dphi [ (2/N) sum_i s_i (J_i v)' Lambda_i e_i ] at the point of `linearize`: the pull-back of
   /// C_i = -(1/N) s_i (u_i e_i' + e_i u_i'), u_i = J_i v.
   func crossProduct(_ v: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) throws {
-    let (n, theta) = (predictor.outputs, UnsafePointer(linearizationPoint.base))
+    switch memory.tiles {
+    case .float64(let tiles): try crossProduct(tiles, v, into: out)
+    case .float32(let tiles): try crossProduct(tiles, v, into: out)
+    }
+  }
+
+  private func crossProduct<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ v: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>
+  ) throws {
+    let n = predictor.outputs
+    let theta = tiles.theta(parameterCount, linearizationPoint.base)
+    let scale = scaleForRange(parameterCount, v, Scalar.self)
+    let v = tiles.direction(parameterCount, v, scale: scale)
     let entries = try checkedProduct(dataset.rows, n)
-    let u = try Buffer<Double>(count: entries)
-    let e = try Buffer<Double>(count: entries)
-    let lambdaE = try Buffer<Double>(count: entries)
-    let alpha = try Buffer<Double>(repeating: -1 / Double(dataset.rows), count: dataset.rows)
-    if let weights = dataset.weights { multiplyElements(dataset.rows, alpha.base, by: weights.base) }
+    let u = try Buffer<Scalar>(count: entries)
+    let e = try Buffer<Scalar>(count: entries)
+    let lambdaE = try Buffer<Scalar>(count: entries)
+    let alpha = try Buffer<Scalar>(count: dataset.rows)
+    let share = -1 / Double(dataset.rows)
+    for row in 0..<dataset.rows { alpha[row] = Scalar(share * (dataset.weights?[row] ?? 1)) }
     try plan.sum(partials: &memory.partials) { index, _ in
-      let lane = memory.lanes[index]
-      try forEachTile(index) { rows in
+      let lane = tiles.lanes[index]
+      try forEachTile(tiles, index) { rows in
         let (start, count) = (rows.rows.lowerBound * n, rows.rows.count * n)
         let predictions = try lane.tile.forward(theta, rows.x)
         _ = weighResidual(rows, lane, predictions)
@@ -233,7 +332,8 @@ extension MetricisedLoss {
       }
       return 0
     }
-    try memory.workers.pullback(
+    try tiles.workers.pullback(
       dataset.x, .rankTwo(alpha: alpha.base, u: u.base, e: e.base, lambdaE: lambdaE.base), into: out)
+    if scale != 1 { Double.scale(metric.parameterCount, 1 / scale, out) }
   }
 }

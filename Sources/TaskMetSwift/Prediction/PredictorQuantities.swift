@@ -3,7 +3,7 @@
 extension Predictor {
   private func forEachTile(
     _ theta: UnsafePointer<Double>, _ x: MatrixView, order: DerivativeOrder,
-    _ body: (Range<Int>, any PredictorTile, UnsafePointer<Double>) throws -> Void
+    _ body: (Range<Int>, any PredictorTile<Double>, UnsafePointer<Double>) throws -> Void
   ) throws {
     let rows = min(x.rows, tileRows ?? x.rows)
     let tile = try makeLane(rows: rows).makeTile(rows: rows, order: order)

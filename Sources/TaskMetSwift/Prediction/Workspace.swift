@@ -15,11 +15,11 @@ final class Workspace: SharedObject {
     self.metricCacheBytes = metricCacheBytes
   }
 
-  /// The memory for a loss of these shapes: the kept one where it fits.
-  func memory(_ predictor: Predictor, _ metric: Metric, rows: Int) throws -> LossMemory {
-    if let kept, kept.fits(predictor, metric, rows: rows) { return kept }
+  /// The memory for a loss of these shapes in this arithmetic: the kept one where it fits.
+  func memory(_ predictor: Predictor, _ metric: Metric, rows: Int, _ arithmetic: Precision) throws -> LossMemory {
+    if let kept, kept.fits(predictor, metric, rows: rows, arithmetic) { return kept }
     kept = nil
-    let memory = try LossMemory(predictor, metric, rows: rows, self)
+    let memory = try LossMemory(predictor, metric, rows: rows, arithmetic, self)
     kept = memory
     return memory
   }
@@ -27,40 +27,102 @@ final class Workspace: SharedObject {
 
 /// Everything that a loss needs and that depends on shapes and settings alone, and the factors at one phi.
 final class LossMemory {
-  /// Linearised tiles are kept between Hessian-vector products while they fit in this much.
-  private static let linearizationBytes = 64 << 20
+  /// In the arithmetic of the tiles.
+  enum Tiles {
+    case float64(TileMemory<Double>)
+    case float32(TileMemory<Float>)
+  }
 
   let predictor: Predictor
   let metric: Metric
   let plan: RowReduction
-  let lanes: [LossLane]
-  let workers: MetricWorkers
+  let tiles: Tiles
+  let arithmetic: Precision
   var partials = GrowingBuffer<Double>()
   /// theta's length: where products are taken, and room for a result that is not yet the caller's.
   let linearizationPoint: Buffer<Double>
   let result: Buffer<Double>
-  /// One for each tile where they fit, else one for each lane. Made when first needed.
-  private var linearized: [(any PredictorTile)?]
-  let keepsLinearization: Bool
-  fileprivate let cache: FactorCache?
+  /// For what a loss in float32 does in float64; made when first needed.
+  private let wideWorkspace: Workspace
 
-  init(_ predictor: Predictor, _ metric: Metric, rows: Int, _ workspace: Workspace) throws {
+  init(
+    _ predictor: Predictor, _ metric: Metric, rows: Int, _ arithmetic: Precision, _ workspace: Workspace
+  ) throws {
     self.predictor = predictor
     self.metric = metric
+    self.arithmetic = arithmetic
     let plan = RowReduction(
       rows: rows, tileRows: predictor.tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
       threads: workspace.threads)
     self.plan = plan
-    workers = try MetricWorkers(metric, plan: plan)
     linearizationPoint = try Buffer(count: predictor.parameterCount)
     result = try Buffer(count: predictor.parameterCount)
-    let entries = metric.network == nil ? 1 : try checkedProduct(rows, metric.entryCount + 1)
-    let cached = metric.network == nil || entries <= workspace.metricCacheBytes / 8
-    cache = cached ? try FactorCache(metric, rows: rows) : nil
+    tiles =
+      switch arithmetic {
+      case .float64: .float64(try TileMemory(predictor, metric, plan, workspace.metricCacheBytes))
+      case .float32: .float32(try TileMemory(predictor, metric, plan, workspace.metricCacheBytes))
+      }
+    wideWorkspace = Workspace(threads: workspace.threads, metricCacheBytes: workspace.metricCacheBytes)
+  }
+
+  func fits(_ predictor: Predictor, _ metric: Metric, rows: Int, _ arithmetic: Precision) -> Bool {
+    self.predictor === predictor && self.metric === metric && plan.rows == rows && self.arithmetic == arithmetic
+  }
+
+  /// The same for float64 arithmetic.
+  func widened() throws -> LossMemory {
+    arithmetic == .float64 ? self : try wideWorkspace.memory(predictor, metric, rows: plan.rows, .float64)
+  }
+
+  /// Evaluates the metric on the dataset, unless the cache holds just that or they can be copied.
+  func prepareFactors(_ dataset: Dataset, _ gathered: GatheredFactors? = nil) throws {
+    switch (tiles, gathered?.table.tiles) {
+    case (.float64(let tiles), .float64(let table)):
+      try tiles.prepareFactors(dataset, from: table, rows: gathered?.rows, &partials)
+    case (.float32(let tiles), .float32(let table)):
+      try tiles.prepareFactors(dataset, from: table, rows: gathered?.rows, &partials)
+    case (.float64(let tiles), _): try tiles.prepareFactors(dataset, from: nil, rows: nil, &partials)
+    case (.float32(let tiles), _): try tiles.prepareFactors(dataset, from: nil, rows: nil, &partials)
+    }
+  }
+
+  /// Sets the metric's m on the dataset, from the factors that losses then use too where they are kept.
+  func updateNormalization(_ dataset: Dataset) throws {
+    switch tiles {
+    case .float64(let tiles): try tiles.updateNormalization(dataset, &partials)
+    case .float32(let tiles): try tiles.updateNormalization(dataset, &partials)
+    }
+  }
+}
+
+/// What the lanes of a loss work in, in one arithmetic.
+final class TileMemory<Scalar: BLASScalar> {
+  let metric: Metric
+  let plan: RowReduction
+  let lanes: [LossLane<Scalar>]
+  let workers: MetricWorkers<Scalar>
+  /// theta and a direction as the tiles see them: narrowed once for all lanes.
+  let theta: TileVector<Scalar>
+  let direction: TileVector<Scalar>
+  /// One for each tile where they fit, else one for each lane. Made when first needed.
+  private var linearized: [(any PredictorTile<Scalar>)?]
+  let keepsLinearization: Bool
+  private let cache: FactorCache<Scalar>?
+
+  init(_ predictor: Predictor, _ metric: Metric, _ plan: RowReduction, _ metricCacheBytes: Int) throws {
+    self.metric = metric
+    self.plan = plan
+    workers = try MetricWorkers(metric, plan: plan)
+    theta = try TileVector(count: predictor.parameterCount)
+    direction = try TileVector(count: predictor.parameterCount)
+    let size = MemoryLayout<Scalar>.stride
+    let entries = metric.network == nil ? 1 : try checkedProduct(plan.rows, metric.entryCount + 1)
+    let cached = metric.network == nil || entries <= metricCacheBytes / size
+    cache = cached ? try FactorCache(metric, rows: plan.rows) : nil
     lanes = try (0..<plan.laneCount).map { _ in
       try LossLane(predictor, metric, rows: plan.tileRows, ownsFactors: !cached)
     }
-    keepsLinearization = try checkedProduct(rows, predictor.bytesPerRow) <= Self.linearizationBytes
+    keepsLinearization = try checkedProduct(plan.rows, size, predictor.numbersPerRow) <= linearizationBytes
     linearized = Array(repeating: nil, count: keepsLinearization ? plan.tileCount : plan.laneCount)
     // Made now, so that the lanes' threads only read the array.
     for index in linearized.indices {
@@ -69,30 +131,29 @@ final class LossMemory {
     }
   }
 
-  func fits(_ predictor: Predictor, _ metric: Metric, rows: Int) -> Bool {
-    self.predictor === predictor && self.metric === metric && plan.rows == rows
+  func linearizedTile(lane: Int, tile: Int) -> any PredictorTile<Scalar> {
+    linearized[keepsLinearization ? tile : lane]!
   }
 
-  func linearizedTile(lane: Int, tile: Int) -> any PredictorTile { linearized[keepsLinearization ? tile : lane]! }
-
-  /// Evaluates the metric on the dataset, unless the cache holds just that or they can be copied.
-  func prepareFactors(_ dataset: Dataset, _ gathered: GatheredFactors? = nil) throws {
-    if let gathered, let cache, let table = gathered.table.cache, metric.network != nil {
-      cache.gather(metric, dataset, from: table, rows: gathered.rows, workers)
+  /// Evaluates the metric on the dataset, unless the cache holds just that, or copies the factors of a table's rows.
+  fileprivate func prepareFactors(
+    _ dataset: Dataset, from table: TileMemory?, rows: Buffer<Int>?, _ partials: inout GrowingBuffer<Double>
+  ) throws {
+    if let rows, let cache, let table = table?.cache, metric.network != nil {
+      cache.gather(metric, dataset, from: table, rows: rows, workers)
     } else {
       try cache?.fill(metric, dataset, workers, &partials)
     }
   }
 
-  /// Sets the metric's m on the dataset, from the factors that losses then use too where they are kept.
-  func updateNormalization(_ dataset: Dataset) throws {
+  fileprivate func updateNormalization(_ dataset: Dataset, _ partials: inout GrowingBuffer<Double>) throws {
     guard let cache, metric.network != nil else {
       let workers = workers
       return try metric.updateNormalization(rows: dataset.rows, dataset.x) { try workers.meanTrace(dataset.x) }
     }
     try cache.fill(metric, dataset, workers, &partials)
     let sum = try plan.sum(partials: &partials) { lane, _ in
-      plan.rows(ofLane: lane).reduce(0) { $0 + (cache.factors?.trace($1) ?? .nan) }
+      plan.rows(ofLane: lane).reduce(0) { sum, row in sum + (cache.factors.map { Double($0.trace(row)) } ?? .nan) }
     }
     let mean = sum / (Double(dataset.rows) * Double(metric.outputs))
     try metric.updateNormalization(rows: dataset.rows, dataset.x) { mean }
@@ -100,13 +161,16 @@ final class LossMemory {
   }
 
   /// The factors of a tile's rows.
-  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) -> MetricFactors {
+  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) -> MetricFactors<Scalar> {
     if let cache { return cache.factors!.advanced(by: rows.lowerBound) }
     let memory = lanes[lane]
     return workers.lanes[lane].factors(
       rows: rows.count, x.rows(rows), entries: memory.entries!.base, scales: memory.scales!.base)
   }
 }
+
+/// Linearised tiles are kept between Hessian-vector products while they fit in this much.
+private let linearizationBytes = 64 << 20
 
 /// Rows whose factors another memory holds already.
 struct GatheredFactors {
@@ -115,10 +179,10 @@ struct GatheredFactors {
 }
 
 /// The factors of all rows.
-private final class FactorCache {
-  fileprivate let entries: Buffer<Double>
-  fileprivate let scales: Buffer<Double>
-  fileprivate(set) var factors: MetricFactors?
+private final class FactorCache<Scalar: BLASScalar> {
+  fileprivate let entries: Buffer<Scalar>
+  fileprivate let scales: Buffer<Scalar>
+  fileprivate(set) var factors: MetricFactors<Scalar>?
   fileprivate var source: (metricVersion: Int, dataset: Int, datasetVersion: Int)?
 
   init(_ metric: Metric, rows: Int) throws {
@@ -128,7 +192,7 @@ private final class FactorCache {
   }
 
   func fill(
-    _ metric: Metric, _ dataset: Dataset, _ workers: MetricWorkers, _ partials: inout GrowingBuffer<Double>
+    _ metric: Metric, _ dataset: Dataset, _ workers: MetricWorkers<Scalar>, _ partials: inout GrowingBuffer<Double>
   ) throws {
     let now = (metric.version, dataset.serial, dataset.version)
     if let source, source == now, factors != nil { return }
@@ -153,7 +217,7 @@ private final class FactorCache {
 extension FactorCache {
   /// Copies the factors of some rows of another cache.
   fileprivate func gather(
-    _ metric: Metric, _ dataset: Dataset, from table: FactorCache, rows: Buffer<Int>, _ workers: MetricWorkers
+    _ metric: Metric, _ dataset: Dataset, from table: FactorCache<Scalar>, rows: Buffer<Int>, _ workers: MetricWorkers<Scalar>
   ) {
     let width = metric.entryCount
     for index in 0..<rows.count {
@@ -167,7 +231,7 @@ extension FactorCache {
 
 extension FactorCache {
   /// The entries are good, the metric's normalisation has changed.
-  fileprivate func renormalize(_ metric: Metric, _ dataset: Dataset, _ workers: MetricWorkers) {
+  fileprivate func renormalize(_ metric: Metric, _ dataset: Dataset, _ workers: MetricWorkers<Scalar>) {
     factors = workers.lanes[0].normalized(
       rows: dataset.rows, UnsafePointer(entries.base), entryStride: metric.entryCount, scales.base)
     source = (metric.version, dataset.serial, dataset.version)
@@ -175,22 +239,25 @@ extension FactorCache {
 }
 
 /// What one thread works in.
-final class LossLane {
-  let predictorLane: any PredictorLane
+final class LossLane<Scalar: BLASScalar> {
+  let predictorLane: any PredictorLane<Scalar>
   /// For values and gradients.
-  let tile: any PredictorTile
+  let tile: any PredictorTile<Scalar>
   /// rows x n each.
-  let residual: Buffer<Double>
-  let weighted: Buffer<Double>
-  let tangent: Buffer<Double>
+  let residual: Buffer<Scalar>
+  let weighted: Buffer<Scalar>
+  let tangent: Buffer<Scalar>
   /// rows x rank, for products with the metric.
-  let metricScratch: Buffer<Double>
+  let metricScratch: Buffer<Scalar>
   /// A tile's factors where they are not cached.
-  let entries: Buffer<Double>?
-  let scales: Buffer<Double>?
+  let entries: Buffer<Scalar>?
+  let scales: Buffer<Scalar>?
+
+  /// Of theta's length, over one tile.
+  let gradient: TileSum<Scalar>
 
   init(_ predictor: Predictor, _ metric: Metric, rows: Int, ownsFactors: Bool) throws {
-    predictorLane = try predictor.makeLane(rows: rows)
+    predictorLane = try predictor.makeLane(rows: rows, in: Scalar.self)
     tile = try predictorLane.makeTile(rows: rows, order: .gradient)
     let count = try checkedProduct(rows, predictor.outputs)
     residual = try Buffer(count: count)
@@ -199,5 +266,6 @@ final class LossLane {
     metricScratch = try Buffer(count: try checkedProduct(rows, metric.rank))
     entries = ownsFactors ? try Buffer(count: try checkedProduct(rows, metric.entryCount)) : nil
     scales = ownsFactors ? try Buffer(count: rows) : nil
+    gradient = try TileSum(count: predictor.parameterCount)
   }
 }

@@ -168,7 +168,7 @@ extension Trainer {
       (state, options) = (newState, newOptions)
     } catch let error as TaskMetError {
       metric.become(oldMetric)
-      predictor.setParameters(oldTheta.base)
+      try? predictor.setParameters(oldTheta.base)
       // Parameters that no training could have left.
       throw error.code == .numerical ? TaskMetError.format(error.message) : error
     }

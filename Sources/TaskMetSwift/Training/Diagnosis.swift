@@ -91,7 +91,9 @@ extension Trainer {
   /// Root mean square of the targets.
   var targetSize: Double {
     var sum = 0.0
-    for row in 0..<dataset.rows { sum += shortDot(dataset.targets, dataset.y.row(row), dataset.y.row(row)) }
+    for row in 0..<dataset.rows {
+      for k in 0..<dataset.targets { sum += dataset.y[row, k] * dataset.y[row, k] }
+    }
     return (sum / Double(dataset.rows * dataset.targets)).squareRoot()
   }
 }
@@ -117,11 +119,11 @@ struct MetricSample {
     byOutput = [Double](repeating: 0, count: metric.outputs)
     let x = try Buffer<Double>(count: try checkedProduct(wanted, dataset.features))
     for (index, row) in rows.enumerated() {
-      (x.base + index * dataset.features).update(from: dataset.x.row(row), count: dataset.features)
+      dataset.x.rows(row..<(row + 1)).copy(to: x.base + index * dataset.features)
     }
     let view = MatrixView(x.base, rows: wanted, columns: dataset.features)
     let scratch = try Buffer<Double>(count: try checkedProduct(metric.rank, metric.rank))
-    try MetricEvaluation(metric).forEachBlock(rows: wanted, view) { _, count, factors in
+    try MetricEvaluation<Double>(metric).forEachBlock(rows: wanted, view) { _, count, factors in
       for row in 0..<count { try add(factors, row, scratch.base) }
     }
     if let k = byOutput.first(where: { !$0.isFinite }) {
@@ -129,7 +131,7 @@ struct MetricSample {
     }
   }
 
-  private mutating func add(_ factors: MetricFactors, _ row: Int, _ scratch: UnsafeMutablePointer<Double>) throws {
+  private mutating func add(_ factors: MetricFactors<Double>, _ row: Int, _ scratch: UnsafeMutablePointer<Double>) throws {
     var trace = 0.0
     for k in 0..<factors.outputs {
       let entry = factors.diagonalEntry(row, k)

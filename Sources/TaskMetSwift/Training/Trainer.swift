@@ -46,6 +46,7 @@ final class Trainer: SharedObject {
   /// For copies of the two, on data that must not change for as long as the trainer lives.
   init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
     try MetricisedLoss.checkShapes(predictor, metric, dataset)
+    try MetricisedLoss.checkPrecisions(predictor, metric, dataset)
     self.predictor = try predictor.copy()
     self.metric = try Metric(copying: metric)
     self.dataset = dataset
@@ -67,6 +68,10 @@ final class Trainer: SharedObject {
       throw TaskMetError.shape(
         "dataset: the training data are \(dataset.features) -> \(dataset.targets), these are \(data.features) -> "
           + "\(data.targets)")
+    }
+    guard data.precision == dataset.precision else {
+      throw TaskMetError.invalidArgument(
+        "dataset: its precision must be the training data's, \(dataset.precision.name), is \(data.precision.name)")
     }
     data.hold()
     validation?.letGo()
@@ -156,8 +161,9 @@ extension Trainer {
   private func makeIdentityMetric() throws -> Metric {
     let metric = try Metric(
       inputs: 0, outputs: dataset.targets, structure: .scalar, rank: 1, hidden: nil, activation: .identity, seed: 0)
-    identityMetric = metric
-    return metric
+    let own = try Metric(copying: metric, in: dataset.precision)
+    identityMetric = own
+    return own
   }
 
   /// The metric's floor and normalisation, where its owner has not chosen them.
@@ -191,7 +197,9 @@ extension Trainer {
     } else {
       try run(inner, theta, steps: steps, options, &moments, &random, &record)
     }
-    let (verdict, model) = try judge(theta, &random, &record)
+    // The metric's own, since its defaults have moved them.
+    let phi = try Buffer(copying: metric.parameters, count: metric.parameterCount)
+    let (verdict, model) = try judge(theta, phi, &random, &record)
     var state = TrainerState(model: model, best: model, verdict: verdict, random: random)
     // Moments of the prediction loss would mislead the first steps on another one.
     state.innerOptimizer = options.method.isDirect ? nil : moments
@@ -318,14 +326,15 @@ extension Trainer {
     _ step: HypergradientResult?, _ inner: any InnerSteps, from state: TrainerState, to next: inout TrainerState,
     _ record: inout Record
   ) throws {
+    var phi = state.model.phi
     if let step {
-      let phi = try Buffer(copying: state.model.phi.base, count: state.model.phi.count)
+      phi = try Buffer(copying: phi.base, count: phi.count)
       let optimizer = try makeMetricOptimizer()
       optimizer.restore(state.metricOptimizer?.moments.count == optimizer.momentCount ? state.metricOptimizer : nil)
       optimizer.setLearningRate(max(record[.metricRate], .leastNonzeroMagnitude))
       try optimizer.step(gradient: step.gradient.base, parameters: phi.base)
       next.metricOptimizer = try optimizer.state()
-      metric.setParameters(phi.base)
+      try metric.setParameters(phi.base)
       guard metric.epsilon.isFinite else {
         throw TaskMetError.numerical("eps of the metric would be \(metric.epsilon)")
       }
@@ -335,7 +344,7 @@ extension Trainer {
     try run(
       inner, theta, steps: options.integer(.innerIterations) * state.innerFactor,
       innerOptions(rate: record[.metricRate]), &next.innerOptimizer, &next.random, &record)
-    let (verdict, model) = try judge(theta, &next.random, &record)
+    let (verdict, model) = try judge(theta, phi, &next.random, &record)
     guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * targetSize)) else {
       throw TaskMetError.numerical(
         "the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
@@ -364,12 +373,12 @@ extension Trainer {
     record.add(secondsNow() - start, to: .secondsInner)
   }
 
-  /// Makes theta the predictor's, and asks the task.
+  /// Makes theta the predictor's, and asks the task. phi is what the metric holds, before that was rounded to its precision.
   private func judge(
-    _ theta: Buffer<Double>, _ random: inout RandomGenerator, _ record: inout Record
+    _ theta: Buffer<Double>, _ phi: Buffer<Double>, _ random: inout RandomGenerator, _ record: inout Record
   ) throws -> (TaskVerdict, Model) {
     let start = secondsNow()
-    predictor.setParameters(theta.base)
+    try predictor.setParameters(theta.base)
     let data = try outerData()
     let size = options.integer(.outerBatch)
     let instances = try random.sample(size == 0 ? data.instanceCount : size, of: data.instanceCount)
@@ -384,7 +393,6 @@ extension Trainer {
     record[.smallestEigenvalue] = sample.smallestEigenvalue
     record[.largestEigenvalue] = sample.largestEigenvalue
     record[.meanTrace] = sample.meanTrace
-    let phi = try Buffer(copying: metric.parameters, count: metric.parameterCount)
     return (
       TaskVerdict(loss: loss, rmse: batch.rmse, instances: instances, cotangent: cotangent),
       Model(theta: theta, phi: phi, normalizationScale: metric.normalizationScale)
@@ -411,13 +419,13 @@ extension Trainer {
 
   /// Makes a model the present one.
   func restore(_ model: Model) throws {
-    predictor.setParameters(model.theta.base)
+    try predictor.setParameters(model.theta.base)
     try setModel(model, of: metric)
   }
 
   /// phi and m, which is the one of these phi on the training rows.
   private func setModel(_ model: Model, of metric: Metric) throws {
-    metric.setParameters(model.phi.base)
+    try metric.setParameters(model.phi.base)
     if metric.normalization == .batchTrace {
       try metric.updateNormalization(rows: dataset.rows, dataset.x) { model.normalizationScale }
     } else {
