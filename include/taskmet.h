@@ -36,6 +36,14 @@
  *   Layout      Parameters are one flat vector, laid out as PyTorch's nn.Linear: layer by layer the weight (outputs x
  *               inputs, row-major), then the bias (outputs) if there is one. A metric's vector is the factor's entries
  *               (constant) or its network's layers (conditional), and last the scalar s.
+ *   Precision   Datasets, predictors and metrics are float64, or float32 where they are asked to be (_create_f32, _convert).
+ *               A loss, a hypergradient or a trainer takes objects of one precision: mixed ones are
+ *               TASKMET_ERROR_INVALID_ARGUMENT. In float32 the rows, the networks, the metric's factors and what is
+ *               computed row by row are float32; the loss, sums over blocks of rows, vectors as long as theta or phi
+ *               (gradients, an optimiser's moments, a linear solver's), exact solutions and every task are float64, and
+ *               so is all that crosses this interface. Parameters are rounded when they are set, and read back as they
+ *               are then. A number that float32 has no room for (3.4e38) is TASKMET_ERROR_INVALID_ARGUMENT where it is
+ *               handed in, TASKMET_ERROR_NUMERICAL where training arrives at it.
  *   ABI         Enumerations are int32_t. Structs begin with struct_size, have no implicit padding and only grow at the
  *               end. For input structs call the _init function; a field beyond struct_size, or zero in a field that says
  *               so, means its default. For structs that the library writes, set struct_size first (sizeof): the part
@@ -142,6 +150,10 @@ enum {
     TASKMET_INNER_EXACT = 3  /* linear predictors: the weighted least-squares solution by LAPACK */
 };
 
+/* The floating-point type of an object: of the numbers that it stores, and of the arithmetic on rows. */
+typedef int32_t taskmet_precision;
+enum { TASKMET_FLOAT64 = 0, TASKMET_FLOAT32 = 1 };
+
 typedef int32_t taskmet_phase;
 enum { TASKMET_PHASE_TRAINING = 0, TASKMET_PHASE_VALIDATION = 1 };
 
@@ -185,6 +197,15 @@ taskmet_status taskmet_dataset_borrow(int64_t rows, int64_t features, const doub
                                       void (*release)(void *owner), void *owner,
                                       taskmet_dataset **dataset);
 
+/* The two with float32 arrays, for a float32 dataset. Strides in elements. */
+taskmet_status taskmet_dataset_create_f32(int64_t rows, int64_t features, const float *x, int64_t x_stride,
+                                          int64_t targets, const float *y, int64_t y_stride,
+                                          taskmet_dataset **dataset);
+taskmet_status taskmet_dataset_borrow_f32(int64_t rows, int64_t features, const float *x, int64_t x_stride,
+                                          int64_t targets, const float *y, int64_t y_stride,
+                                          void (*release)(void *owner), void *owner,
+                                          taskmet_dataset **dataset);
+
 void taskmet_dataset_destroy(taskmet_dataset *dataset);
 
 /* New contents (a minibatch) in place of the old ones, without a new object: N may change, d and n may not. weights: N, or
@@ -192,6 +213,11 @@ void taskmet_dataset_destroy(taskmet_dataset *dataset);
 taskmet_status taskmet_dataset_refill(taskmet_dataset *dataset, int64_t rows, const double *x, int64_t x_stride,
                                       const double *y, int64_t y_stride,
                                       const double *weights, int64_t weights_count);
+
+/* The same from float32 arrays. A dataset keeps its precision: either function may refill either kind, and converts. */
+taskmet_status taskmet_dataset_refill_f32(taskmet_dataset *dataset, int64_t rows, const float *x, int64_t x_stride,
+                                          const float *y, int64_t y_stride,
+                                          const double *weights, int64_t weights_count);
 
 /* Groups the rows into instances, one for each decision problem: instance k owns rows offsets[k] .. offsets[k+1] - 1.
  * offsets: instance_count + 1 numbers, strictly increasing from 0 to N. Copied. */
@@ -210,6 +236,7 @@ taskmet_status taskmet_dataset_set_context(taskmet_dataset *dataset, const doubl
 /* The dataset's sizes. Any of the outputs may be NULL. */
 taskmet_status taskmet_dataset_shape(const taskmet_dataset *dataset, int64_t *rows, int64_t *features, int64_t *targets,
                                      int64_t *instances);
+taskmet_status taskmet_dataset_precision(const taskmet_dataset *dataset, taskmet_precision *precision);
 
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Workspace: memory kept between calls, and the number of threads                                                  */
@@ -276,6 +303,13 @@ taskmet_status taskmet_predictor_create_callback(int64_t inputs, int64_t outputs
 
 /* An independent copy. */
 taskmet_status taskmet_predictor_copy(const taskmet_predictor *predictor, taskmet_predictor **copy);
+
+/* A copy in another precision (or the same), its parameters rounded to that: how a float32 predictor is made, of a new one, a
+ * trained one or a loaded one. Standardisation is the same, in float64. In float32 UNSUPPORTED for a callback predictor, whose
+ * arithmetic is the caller's. */
+taskmet_status taskmet_predictor_convert(const taskmet_predictor *predictor, taskmet_precision precision,
+                                         taskmet_predictor **converted);
+taskmet_status taskmet_predictor_precision(const taskmet_predictor *predictor, taskmet_precision *precision);
 void taskmet_predictor_destroy(taskmet_predictor *predictor);
 
 /* d, n, and the number of parameters. Any of the outputs may be NULL. */
@@ -379,6 +413,13 @@ taskmet_status taskmet_metric_create_conditional(int64_t inputs, int64_t outputs
                                                  taskmet_activation activation, uint64_t seed, taskmet_metric **metric);
 
 taskmet_status taskmet_metric_copy(const taskmet_metric *metric, taskmet_metric **copy);
+
+/* A copy in another precision (or the same), its parameters rounded to that: how a float32 metric is made. What is asked of a
+ * metric alone (evaluate, vjp, regularizer) is computed in float64, at its rounded parameters. The stored m of batch_trace comes
+ * along; whether a hypergradient differentiates it is settled by the next update. */
+taskmet_status taskmet_metric_convert(const taskmet_metric *metric, taskmet_precision precision,
+                                      taskmet_metric **converted);
+taskmet_status taskmet_metric_precision(const taskmet_metric *metric, taskmet_precision *precision);
 void taskmet_metric_destroy(taskmet_metric *metric);
 
 /* d (0 for a constant metric), n, and the number of parameters. Any of the outputs may be NULL. */

@@ -90,14 +90,18 @@ private func checkBounds(_ rows: Int, _ columns: Int, _ stride: Int64, _ name: S
   }
 }
 
-/// A matrix that the caller hands in, finite throughout.
+/// A matrix that the caller hands in, finite throughout, in its own precision and in the one that it will be converted to.
 func requireMatrix<Scalar: BLASScalar>(
-  _ base: UnsafePointer<Scalar>?, rows: Int, columns: Int, stride: Int64, _ name: String
+  _ base: UnsafePointer<Scalar>?, rows: Int, columns: Int, stride: Int64, _ name: String,
+  in precision: Precision = .float64
 ) throws -> MatrixView {
   let base = try requirePointer(base, name)
   try checkBounds(rows, columns, stride, name, name + "_stride")
   let view = MatrixView(base, rows: rows, columns: columns, stride: Int(stride))
   try requireFinite(view, name)
+  if let (row, column) = view.firstOverflow(in: precision) {
+    throw tooLarge(view[row, column], "\(name)[\(row),\(column)]", precision)
+  }
   return view
 }
 
@@ -116,20 +120,14 @@ func requireFinite(_ view: MatrixView, _ name: String) throws {
   }
 }
 
-/// A number that is finite, and is not when it is rounded to a precision.
-private func requireRoom(_ value: Double, _ name: String, _ precision: Precision) -> TaskMetError {
+/// For a finite number that is not finite in a precision.
+private func tooLarge(_ value: Double, _ name: String, _ precision: Precision) -> TaskMetError {
   .invalidArgument(
     "\(name) must be at most \(Double(Float.greatestFiniteMagnitude)) in size for \(precision.name), got \(value)")
 }
 
-/// Finite elements, which stay finite in a precision.
-func requireRoom(_ view: MatrixView, _ name: String, in precision: Precision) throws {
-  if let (row, column) = view.firstOverflow(in: precision) {
-    throw requireRoom(view[row, column], "\(name)[\(row),\(column)]", precision)
-  }
-}
-
-/// A vector that the caller hands in, of the expected length and finite.
+/// A vector that the caller hands in, of the expected length and finite, in float64 and in the precision that it will be
+/// converted to.
 func requireVector(
   _ base: UnsafePointer<Double>?, _ count: Int64, _ expected: Int, _ name: String, _ countName: String,
   in precision: Precision = .float64
@@ -140,7 +138,7 @@ func requireVector(
     throw TaskMetError.invalidArgument("\(name)[\(index)] must be finite, got \(base[index])")
   }
   if let index = precision.firstOverflow(expected, base) {
-    throw requireRoom(base[index], "\(name)[\(index)]", precision)
+    throw tooLarge(base[index], "\(name)[\(index)]", precision)
   }
   return base
 }

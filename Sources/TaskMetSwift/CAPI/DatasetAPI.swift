@@ -3,14 +3,14 @@
 import CTaskMet
 
 /// x and y of a dataset.
-private func requireData(
-  _ rows: Int64, _ features: Int, _ x: UnsafePointer<Double>?, _ xStride: Int64, _ targets: Int,
-  _ y: UnsafePointer<Double>?, _ yStride: Int64
+private func requireData<Scalar: BLASScalar>(
+  _ rows: Int64, _ features: Int, _ x: UnsafePointer<Scalar>?, _ xStride: Int64, _ targets: Int,
+  _ y: UnsafePointer<Scalar>?, _ yStride: Int64, in precision: Precision = .float64
 ) throws -> (x: MatrixView, y: MatrixView) {
   let rows = try requireRowCount(rows)
   return (
-    try requireMatrix(x, rows: rows, columns: features, stride: xStride, "x"),
-    try requireMatrix(y, rows: rows, columns: targets, stride: yStride, "y")
+    try requireMatrix(x, rows: rows, columns: features, stride: xStride, "x", in: precision),
+    try requireMatrix(y, rows: rows, columns: targets, stride: yStride, "y", in: precision)
   )
 }
 
@@ -24,17 +24,37 @@ private func requireWeights(_ weights: UnsafePointer<Double>?, _ count: Int64, _
   return weights
 }
 
+/// Of a borrowed dataset's arrays.
+private struct DatasetOwner {
+  let pointer: UnsafeMutableRawPointer?
+  let release: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?
+}
+
+/// A dataset of the arrays' precision: with an owner of theirs, or (nil) of copies.
+private func createDataset<Scalar: BLASScalar>(
+  _ name: StaticString, _ rows: Int64, _ features: Int64, _ x: UnsafePointer<Scalar>?, _ xStride: Int64,
+  _ targets: Int64, _ y: UnsafePointer<Scalar>?, _ yStride: Int64,
+  _ dataset: UnsafeMutablePointer<OpaquePointer?>?, _ owner: DatasetOwner? = nil
+) -> taskmet_status {
+  call(name) {
+    let out = try requirePointer(dataset, "dataset")
+    let data = try requireData(
+      rows, try requireWidth(features, "features"), x, xStride, try requireWidth(targets, "targets"), y, yStride)
+    if let owner {
+      let arrays = CallbackUser(owner.pointer, free: owner.release)
+      out.pointee = try makeHandle(Dataset(borrowing: data.x, data.y, arrays), owning: arrays)
+    } else {
+      out.pointee = try makeHandle(try Dataset(copying: data.x, data.y))
+    }
+  }
+}
+
 @_cdecl("taskmet_dataset_create") @implementation
 public func taskmet_dataset_create(
   _ rows: Int64, _ features: Int64, _ x: UnsafePointer<Double>!, _ x_stride: Int64, _ targets: Int64,
   _ y: UnsafePointer<Double>!, _ y_stride: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
 ) -> taskmet_status {
-  call("dataset_create") {
-    let out = try requirePointer(dataset, "dataset")
-    let data = try requireData(
-      rows, try requireWidth(features, "features"), x, x_stride, try requireWidth(targets, "targets"), y, y_stride)
-    out.pointee = try makeHandle(try Dataset(copying: data.x, data.y))
-  }
+  createDataset("dataset_create", rows, features, x, x_stride, targets, y, y_stride, dataset)
 }
 
 @_cdecl("taskmet_dataset_borrow") @implementation
@@ -43,30 +63,59 @@ public func taskmet_dataset_borrow(
   _ y: UnsafePointer<Double>!, _ y_stride: Int64, _ release: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!,
   _ owner: UnsafeMutableRawPointer!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
 ) -> taskmet_status {
-  call("dataset_borrow") {
-    let out = try requirePointer(dataset, "dataset")
-    let data = try requireData(
-      rows, try requireWidth(features, "features"), x, x_stride, try requireWidth(targets, "targets"), y, y_stride)
-    let arrays = CallbackUser(owner, free: release)
-    out.pointee = try makeHandle(Dataset(borrowing: data.x, data.y, arrays), owning: arrays)
-  }
+  let owner = DatasetOwner(pointer: owner, release: release)
+  return createDataset("dataset_borrow", rows, features, x, x_stride, targets, y, y_stride, dataset, owner)
+}
+
+@_cdecl("taskmet_dataset_create_f32") @implementation
+public func taskmet_dataset_create_f32(
+  _ rows: Int64, _ features: Int64, _ x: UnsafePointer<Float>!, _ x_stride: Int64, _ targets: Int64,
+  _ y: UnsafePointer<Float>!, _ y_stride: Int64, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  createDataset("dataset_create_f32", rows, features, x, x_stride, targets, y, y_stride, dataset)
+}
+
+@_cdecl("taskmet_dataset_borrow_f32") @implementation
+public func taskmet_dataset_borrow_f32(
+  _ rows: Int64, _ features: Int64, _ x: UnsafePointer<Float>!, _ x_stride: Int64, _ targets: Int64,
+  _ y: UnsafePointer<Float>!, _ y_stride: Int64, _ release: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!,
+  _ owner: UnsafeMutableRawPointer!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  let owner = DatasetOwner(pointer: owner, release: release)
+  return createDataset("dataset_borrow_f32", rows, features, x, x_stride, targets, y, y_stride, dataset, owner)
 }
 
 @_cdecl("taskmet_dataset_destroy") @implementation
 public func taskmet_dataset_destroy(_ dataset: OpaquePointer!) { destroyHandle(dataset, as: Dataset.self) }
+
+private func refillDataset<Scalar: BLASScalar>(
+  _ name: StaticString, _ dataset: OpaquePointer?, _ rows: Int64, _ x: UnsafePointer<Scalar>?, _ xStride: Int64,
+  _ y: UnsafePointer<Scalar>?, _ yStride: Int64, _ weights: UnsafePointer<Double>?, _ weightsCount: Int64
+) -> taskmet_status {
+  call(name) {
+    let object: Dataset = try resolve(dataset, "dataset")
+    let data = try requireData(
+      rows, object.features, x, xStride, object.targets, y, yStride, in: object.precision)
+    if weights == nil { try requireCount(weightsCount, 0, "weights_count") }
+    let weights = try weights.map { try requireWeights($0, weightsCount, data.x.rows, "weights_count") }
+    try withAccess(writing: [object]) { try object.refill(data.x, data.y, weights: weights) }
+  }
+}
 
 @_cdecl("taskmet_dataset_refill") @implementation
 public func taskmet_dataset_refill(
   _ dataset: OpaquePointer!, _ rows: Int64, _ x: UnsafePointer<Double>!, _ x_stride: Int64, _ y: UnsafePointer<Double>!,
   _ y_stride: Int64, _ weights: UnsafePointer<Double>!, _ weights_count: Int64
 ) -> taskmet_status {
-  call("dataset_refill") {
-    let object: Dataset = try resolve(dataset, "dataset")
-    let data = try requireData(rows, object.features, x, x_stride, object.targets, y, y_stride)
-    if weights == nil { try requireCount(weights_count, 0, "weights_count") }
-    let weights = try weights.map { try requireWeights($0, weights_count, data.x.rows, "weights_count") }
-    try withAccess(writing: [object]) { try object.refill(data.x, data.y, weights: weights) }
-  }
+  refillDataset("dataset_refill", dataset, rows, x, x_stride, y, y_stride, weights, weights_count)
+}
+
+@_cdecl("taskmet_dataset_refill_f32") @implementation
+public func taskmet_dataset_refill_f32(
+  _ dataset: OpaquePointer!, _ rows: Int64, _ x: UnsafePointer<Float>!, _ x_stride: Int64, _ y: UnsafePointer<Float>!,
+  _ y_stride: Int64, _ weights: UnsafePointer<Double>!, _ weights_count: Int64
+) -> taskmet_status {
+  refillDataset("dataset_refill_f32", dataset, rows, x, x_stride, y, y_stride, weights, weights_count)
 }
 
 @_cdecl("taskmet_dataset_set_instances") @implementation
@@ -148,6 +197,16 @@ public func taskmet_dataset_shape(
       targets?.pointee = Int64(object.targets)
       instances?.pointee = Int64(object.instanceCount)
     }
+  }
+}
+
+@_cdecl("taskmet_dataset_precision") @implementation
+public func taskmet_dataset_precision(
+  _ dataset: OpaquePointer!, _ precision: UnsafeMutablePointer<taskmet_precision>!
+) -> taskmet_status {
+  call("dataset_precision") {
+    let object: Dataset = try resolve(dataset, "dataset")
+    try requirePointer(precision, "precision").pointee = object.precision.rawValue
   }
 }
 

@@ -59,7 +59,8 @@ public func taskmet_hypergradient(
     if let report { try structSize(report, minimum: 16, "report") }
     try arguments.withLoss { loss in
       let c = try requireMatrix(
-        c, rows: loss.dataset.rows, columns: loss.predictor.outputs, stride: c_stride, "c")
+        c, rows: loss.dataset.rows, columns: loss.predictor.outputs, stride: c_stride, "c",
+        in: loss.predictor.precision)
       let g = try Buffer<Double>(count: loss.parameterCount)
       let v = try Buffer<Double>(repeating: 0, count: loss.parameterCount)
       let result = try Buffer<Double>(count: loss.metric.parameterCount)

@@ -23,7 +23,8 @@ public func taskmet_linearization_update(
     let object: Linearization = try resolve(linearization, "linearization")
     let predictor: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
-    let x = try requireMatrix(x, rows: rows, columns: predictor.inputs, stride: x_stride, "x")
+    let x = try requireMatrix(x, rows: rows, columns: predictor.inputs, stride: x_stride, "x",
+      in: predictor.precision)
     let out = try out.map {
       try requireOutput($0, rows: rows, columns: predictor.outputs, stride: out_stride, "out")
     }
@@ -60,7 +61,8 @@ private func withHeld(
 private func requireCotangents(
   _ c: UnsafePointer<Double>?, _ stride: Int64, _ held: LinearizedRows
 ) throws -> MatrixView {
-  try requireMatrix(c, rows: held.rows, columns: held.predictor.outputs, stride: stride, "c")
+  try requireMatrix(c, rows: held.rows, columns: held.predictor.outputs, stride: stride, "c",
+    in: held.predictor.precision)
 }
 
 @_cdecl("taskmet_linearization_vjp") @implementation
@@ -97,7 +99,7 @@ public func taskmet_linearization_jvp(
 ) -> taskmet_status {
   withHeld("linearization_jvp", linearization) { held in
     let (rows, columns) = (held.rows, held.predictor.outputs)
-    let v = try requireVector(v, count, held.predictor.parameterCount, "v", "count")
+    let v = try requireVector(v, count, held.predictor.parameterCount, "v", "count", in: held.predictor.precision)
     let out = try requireOutput(out, rows: rows, columns: columns, stride: out_stride, "out")
     try held.pushforward(v)
     try deliver(held.tangents, rows: rows, columns: columns, to: out, stride: out_stride, "the product")
@@ -114,7 +116,7 @@ public func taskmet_linearization_hvp(
       throw TaskMetError.unsupported("linearization: its callback predictor has no hvp")
     }
     let c = try requireCotangents(c, c_stride, held)
-    let w = try requireVector(w, w_count, held.predictor.parameterCount, "w", "w_count")
+    let w = try requireVector(w, w_count, held.predictor.parameterCount, "w", "w_count", in: held.predictor.precision)
     let out = try requireOutput(out, count, held.predictor.parameterCount, "out")
     try held.secondOrderProduct(c, w)
     try deliver(held.gradient, to: out, "the product")

@@ -52,6 +52,28 @@ public func taskmet_metric_copy(_ metric: OpaquePointer!, _ copy: UnsafeMutableP
   }
 }
 
+@_cdecl("taskmet_metric_convert") @implementation
+public func taskmet_metric_convert(
+  _ metric: OpaquePointer!, _ precision: taskmet_precision, _ converted: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("metric_convert") {
+    let object: Metric = try resolve(metric, "metric")
+    let precision: Precision = try requireCase(precision, "precision")
+    let out = try requirePointer(converted, "converted")
+    out.pointee = try makeHandle(try withAccess(reading: [object]) { try Metric(copying: object, in: precision) })
+  }
+}
+
+@_cdecl("taskmet_metric_precision") @implementation
+public func taskmet_metric_precision(
+  _ metric: OpaquePointer!, _ precision: UnsafeMutablePointer<taskmet_precision>!
+) -> taskmet_status {
+  call("metric_precision") {
+    let object: Metric = try resolve(metric, "metric")
+    try requirePointer(precision, "precision").pointee = object.precision.rawValue
+  }
+}
+
 @_cdecl("taskmet_metric_destroy") @implementation
 public func taskmet_metric_destroy(_ metric: OpaquePointer!) { destroyHandle(metric, as: Metric.self) }
 

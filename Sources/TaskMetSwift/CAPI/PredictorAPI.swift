@@ -74,6 +74,28 @@ public func taskmet_predictor_copy(
   }
 }
 
+@_cdecl("taskmet_predictor_convert") @implementation
+public func taskmet_predictor_convert(
+  _ predictor: OpaquePointer!, _ precision: taskmet_precision, _ converted: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("predictor_convert") {
+    let object: Predictor = try resolve(predictor, "predictor")
+    let precision: Precision = try requireCase(precision, "precision")
+    let out = try requirePointer(converted, "converted")
+    out.pointee = try makeHandle(try withAccess(reading: [object]) { try object.converted(to: precision) })
+  }
+}
+
+@_cdecl("taskmet_predictor_precision") @implementation
+public func taskmet_predictor_precision(
+  _ predictor: OpaquePointer!, _ precision: UnsafeMutablePointer<taskmet_precision>!
+) -> taskmet_status {
+  call("predictor_precision") {
+    let object: Predictor = try resolve(predictor, "predictor")
+    try requirePointer(precision, "precision").pointee = object.precision.rawValue
+  }
+}
+
 @_cdecl("taskmet_predictor_destroy") @implementation
 public func taskmet_predictor_destroy(_ predictor: OpaquePointer!) { destroyHandle(predictor, as: Predictor.self) }
 
@@ -186,7 +208,8 @@ public func taskmet_predictor_predict(
     let object: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
     let out = try requireOutput(out, rows: rows, columns: object.outputs, stride: out_stride, "out")
-    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
+    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x",
+      in: object.precision)
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
       try object.predict(object.parameters, x, into: result.base, stride: object.outputs)
@@ -204,8 +227,10 @@ public func taskmet_predictor_vjp(
     let object: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
     let out = try requireOutput(out, count, object.parameterCount, "out")
-    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
-    let c = try requireMatrix(c, rows: rows, columns: object.outputs, stride: c_stride, "c")
+    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x",
+      in: object.precision)
+    let c = try requireMatrix(c, rows: rows, columns: object.outputs, stride: c_stride, "c",
+      in: object.precision)
     let result = try Buffer<Double>(count: object.parameterCount)
     try withAccess(reading: [object]) { try object.pullback(object.parameters, x, c, into: result.base) }
     try deliver(result, to: out, "the product")
@@ -221,8 +246,9 @@ public func taskmet_predictor_jvp(
     let object: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
     let out = try requireOutput(out, rows: rows, columns: object.outputs, stride: out_stride, "out")
-    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
-    let v = try requireVector(v, count, object.parameterCount, "v", "count")
+    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x",
+      in: object.precision)
+    let v = try requireVector(v, count, object.parameterCount, "v", "count", in: object.precision)
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
       try object.pushforward(object.parameters, x, v, into: result.base, stride: object.outputs)

@@ -98,7 +98,8 @@ private func requireConstraints(
 ) throws -> Constraints {
   let rows = try requireInteger(count, names.count, atLeast: 0, atMost: Int64(Int32.max))
   if rows == 0 { return .none }
-  let view = try requireMatrix(matrix, rows: rows, columns: variables, stride: Int64(variables), names.matrix)
+  let matrix = try requirePointer(matrix, names.matrix)
+  _ = try requireMatrix(matrix, rows: rows, columns: variables, stride: Int64(variables), names.matrix)
   return Constraints(
-    count: rows, matrix: view.base, values: try requireVector(values, count, rows, names.values, names.count))
+    count: rows, matrix: matrix, values: try requireVector(values, count, rows, names.values, names.count))
 }
