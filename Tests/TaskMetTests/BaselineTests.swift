@@ -113,7 +113,7 @@ struct BaselineTests {
     var (decision, errors) = (0.0, 0.0)
     for row in 0..<12 {
       for column in 0..<2 {
-        let (f, y) = (predictions[2 * row + column], dataset.y.row(row)[column])
+        let (f, y) = (predictions[2 * row + column], dataset.y[row, column])
         let c = 2 * f - y
         decision +=
           method == .spoPlus ? (y < 0 ? c : 0) + max(-c, 0) : y / (1 + Double.exponential(f))
@@ -241,10 +241,10 @@ struct BaselineTests {
     for k in 0..<6 {
       for row in offsets[k]..<offsets[k + 1] {
         let weight = (0.5 + 0.5 * costs[k] / 2) * (dataset.weights?[row] ?? 1)
-        let x = [dataset.x.row(row)[0], dataset.x.row(row)[1], 1]
+        let x = [dataset.x[row, 0], dataset.x[row, 1], 1]
         for i in 0..<3 {
           for j in 0..<3 { normal[i, j] += weight * x[i] * x[j] }
-          for j in 0..<2 { right[i, j] += weight * x[i] * dataset.y.row(row)[j] }
+          for j in 0..<2 { right[i, j] += weight * x[i] * dataset.y[row, j] }
         }
       }
     }

@@ -15,7 +15,7 @@ struct DatasetTests {
   }
 
   private func column(_ view: MatrixView, _ column: Int = 0) -> [Double] {
-    (0..<view.rows).map { view.row($0)[column] }
+    (0..<view.rows).map { view[$0, column] }
   }
 
   @Test("rows of another dataset", arguments: [true, false])

@@ -205,7 +205,7 @@ struct ModelFileTests {
     let text = Array("\"version\":\"1\"".utf8)
     let place = (0..<bytes.count).first { Array(bytes[$0...].prefix(text.count)) == text }!
     var newer = bytes
-    newer[place + text.count - 2] = UInt8(ascii: "2")
+    newer[place + text.count - 2] = UInt8(ascii: "3")
     expectError(.version) { _ = try NetworkPredictor.load(from: directory.write(newer)) }
     newer[place + text.count - 2] = UInt8(ascii: "x")
     expectError(.format) { _ = try NetworkPredictor.load(from: directory.write(newer)) }

@@ -15,7 +15,7 @@ private struct Fit {
   init(_ x: DenseMatrix, _ y: DenseMatrix, bias: Bool = false, scale: Double = 1, rho: Double = 0) throws {
     let metric = try Metric(
       inputs: 0, outputs: y.columns, structure: .scalar, rank: 1, hidden: nil, activation: .identity, seed: 1)
-    metric.setParameters([(0.9 * scale).squareRoot(), logarithm(0.1 * scale)])
+    try metric.setParameters([(0.9 * scale).squareRoot(), logarithm(0.1 * scale)])
     dataset = try Dataset(x, y)
     predictor = try NetworkPredictor(linearInputs: x.columns, outputs: y.columns, bias: bias)
     loss = try MetricisedLoss(predictor, metric, dataset, rho: rho, Workspace())
@@ -87,7 +87,7 @@ struct IndependentChecks {
     let metric = try Metric(
       inputs: features + rows, outputs: 1, structure: .scalar, rank: 1, hidden: [], activation: .identity, seed: 1)
     // exp(-800) is 0: no eps.
-    metric.setParameters([Double](repeating: 0, count: features) + w.map { $0.squareRoot() } + [0, -800])
+    try metric.setParameters([Double](repeating: 0, count: features) + w.map { $0.squareRoot() } + [0, -800])
     let dataset = try Dataset(DenseMatrix((0..<rows).map { x.row($0) + .unit(rows, $0) }), y)
     let loss = try MetricisedLoss(predictor, metric, dataset, rho: 0, Workspace())
     let normal = x.transposed * (.diagonal(w) * x)

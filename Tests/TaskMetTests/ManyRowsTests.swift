@@ -111,7 +111,7 @@ struct ManyRowsTests {
       #expect(try kept == results(Workspace()), "\(what)")
     }
     try check("first use")
-    problem.metric.setParameters(problem.metric.phi .+ [Double](repeating: 0.1, count: problem.metric.parameterCount))
+    try problem.metric.setParameters(problem.metric.phi .+ [Double](repeating: 0.1, count: problem.metric.parameterCount))
     try check("phi")
     problem.metric.setFloor(0.2)
     try check("floor")
@@ -138,8 +138,8 @@ struct ManyRowsTests {
     let problem = try Problem(predictors[0], spec, setting, rows: rowCount, Workspace(threads: threads))
     let (metric, dataset, theta) = (problem.metric, problem.data.dataset, problem.theta)
     let (expected, m) = (try Results(problem.loss(), theta), metric.normalizationScale)
-    metric.setParameters(metric.phi)  // m is out of date
-    let table = try problem.workspace.memory(problem.predictor, metric, rows: rowCount)
+    try metric.setParameters(metric.phi)  // m is out of date
+    let table = try problem.workspace.memory(problem.predictor, metric, rows: rowCount, .float64)
     try table.updateNormalization(dataset)
     expectEqual(metric.normalizationScale, m, to: 1e-14)
     #expect(metric.differentiatesNormalization(rows: rowCount, dataset.x))

@@ -135,7 +135,7 @@ extension MetricContractTests {
       let n = test.outputs
       let lambda = try test.metric.lambda(test.data.dataset.x)
       let scratch = try Buffer<Double>(count: n * n)
-      try MetricEvaluation(test.metric).forEachBlock(rows: 5, test.data.dataset.x) { _, count, factors in
+      try MetricEvaluation<Double>(test.metric).forEachBlock(rows: 5, test.data.dataset.x) { _, count, factors in
         for i in 0..<count {
           let formed = Array(lambda[(i * n * n)..<((i + 1) * n * n)])
           let (smallest, largest) = try factors.extremeEigenvalues(i, scratch: scratch.base)
@@ -217,7 +217,7 @@ struct MetricSettingsTests {
     let traces = spec.lambda(metric.phi, outputs: 3, data.x, m: 1).map { $0[0, 0] + $0[1, 1] + $0[2, 2] }
     let m = traces.reduce(0, +) / (3 * 600)
     expectEqual(metric.normalizationScale, m, to: 1e-13)
-    metric.setParameters(metric.phi .+ [Double](repeating: 0.1, count: metric.parameterCount))
+    try metric.setParameters(metric.phi .+ [Double](repeating: 0.1, count: metric.parameterCount))
     expectEqual(metric.normalizationScale, m, to: 1e-13)
   }
 
@@ -255,7 +255,7 @@ struct MetricSettingsTests {
     let metric = try spec.make(outputs: 3, data.x, rows: data.dataset.x)
     let lambda = try metric.lambda(data.dataset.x)
     let copy = try Metric(copying: metric)
-    metric.setParameters([Double](repeating: 0.5, count: metric.parameterCount))
+    try metric.setParameters([Double](repeating: 0.5, count: metric.parameterCount))
     metric.setFloor(1)
     #expect(try copy.lambda(data.dataset.x) == lambda)
     metric.become(copy)

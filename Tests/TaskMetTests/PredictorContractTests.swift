@@ -80,7 +80,7 @@ struct PredictorContractTests {
     let copy = try predictor.copy()
     let theta = predictor.theta
     let predictions = try predictor.predictions(theta, data.dataset.x)
-    predictor.setParameters([Double](repeating: 0.25, count: theta.count))
+    try predictor.setParameters([Double](repeating: 0.25, count: theta.count))
     #expect(copy.theta == theta)
     #expect(try copy.predictions(copy.theta, data.dataset.x) == predictions)
     #expect(copy.unpenalizedRanges == predictor.unpenalizedRanges)

@@ -20,6 +20,7 @@ SCALARS = {
     "uint64_t": ctypes.c_uint64,
     "size_t": ctypes.c_size_t,
     "double": ctypes.c_double,
+    "float": ctypes.c_float,
 }
 ENUMERATIONS = dict.fromkeys(re.findall(r"typedef int32_t (\w+);", TEXT), ctypes.c_int32)
 STRUCTS = re.findall(r"typedef struct (\w+) \{(.*?)\} \1;", TEXT, flags=re.DOTALL)
@@ -146,7 +147,7 @@ PREFIXES = {
     "STOP": _native.STOP,
     "LOG": _native.LOG,
     "OPTION": _native.OPTION,
-    "": _native.STATUSES,
+    "": _native.STATUSES | _native.PRECISION,
 }
 
 

@@ -59,9 +59,8 @@ struct MatrixView {
   }
 
   func rows(_ range: Range<Int>) -> MatrixView {
-    let size = precision == .float64 ? 8 : 4
-    return MatrixView(
-      base + range.lowerBound * stride * size, precision, rows: range.count, columns: columns, stride: stride)
+    MatrixView(
+      base + range.lowerBound * stride * precision.size, precision, rows: range.count, columns: columns, stride: stride)
   }
 
   /// Row and column of the first element that is not finite.

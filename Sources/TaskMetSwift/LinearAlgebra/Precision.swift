@@ -12,6 +12,9 @@ enum Precision: Int32, CaseIterable {
   /// The name in messages and files.
   var name: String { String(describing: self) }
 
+  /// Bytes of a number.
+  var size: Int { self == .float64 ? MemoryLayout<Double>.size : MemoryLayout<Float>.size }
+
   /// Differences of products and values this small, relative to what they are made of, are rounding: some tens of units in
   /// the last place in float64; in float32 about ten, since sums over tiles add none.
   var rounding: Double { self == .float64 ? 1e-14 : 1e-6 }

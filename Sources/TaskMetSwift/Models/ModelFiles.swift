@@ -1,14 +1,15 @@
 // Predictors and metrics as files.
 
-private let formatVersion = 1
+/// 1: float64 alone; 2: tensors of dtype F32, too.
+private let formatVersion = 2
 
 extension SafeTensors {
-  /// Starts a file of this library's.
-  init(kind: String) {
+  /// Starts a file of this library's, for the oldest version that reads the precision.
+  init(kind: String, _ precision: Precision = .float64) {
     self.init()
     add("format", "taskmet")
     add("kind", kind)
-    add("version", String(formatVersion))
+    add("version", precision == .float64 ? "1" : "2")
   }
 
   /// Refuses a file of another kind, or from a newer version.
@@ -46,14 +47,19 @@ extension SafeTensors {
 
   // MARK: Networks
 
-  fileprivate mutating func add(_ network: DenseNetwork, _ parameters: UnsafePointer<Double>) throws {
+  fileprivate mutating func add(
+    _ network: DenseNetwork, _ parameters: UnsafePointer<Double>, in precision: Precision
+  ) throws {
     add("hidden", network.layers.dropLast().map { String($0.outputs) }.joined(separator: ","))
     add("activation", network.layers[0].activation.name)
     add("output_activation", network.layers[network.layers.count - 1].activation.name)
     add("bias", network.layers[0].biasOffset == nil ? "0" : "1")
     for (index, layer) in network.layers.enumerated() {
-      try add("layers.\(index).weight", shape: [layer.outputs, layer.inputs], parameters + layer.weightOffset)
-      if let offset = layer.biasOffset { try add("layers.\(index).bias", shape: [layer.outputs], parameters + offset) }
+      try add(
+        "layers.\(index).weight", shape: [layer.outputs, layer.inputs], parameters + layer.weightOffset, in: precision)
+      if let offset = layer.biasOffset {
+        try add("layers.\(index).bias", shape: [layer.outputs], parameters + offset, in: precision)
+      }
     }
   }
 
@@ -71,6 +77,11 @@ extension SafeTensors {
       _ = try tensor("layers.\(index).weight", shape: [layer.outputs, layer.inputs])
       if layer.biasOffset != nil { _ = try tensor("layers.\(index).bias", shape: [layer.outputs]) }
     }
+  }
+
+  /// Names of a network's tensors.
+  fileprivate func names(_ network: DenseNetwork) -> [String] {
+    network.layers.indices.flatMap { ["layers.\($0).weight", "layers.\($0).bias"] }
   }
 
   fileprivate func read(_ network: DenseNetwork, into parameters: UnsafeMutablePointer<Double>) throws {
@@ -106,11 +117,11 @@ extension SafeTensors {
 
 extension NetworkPredictor {
   func save(to path: String) throws {
-    var file = SafeTensors(kind: "predictor")
+    var file = SafeTensors(kind: "predictor", precision)
     file.add("inputs", String(inputs))
     file.add("outputs", String(outputs))
     file.add("penalize_bias", penalizesBias ? "1" : "0")
-    try file.add(network, parameters)
+    try file.add(network, parameters, in: precision)
     file.add("input_standardization", inputStandardization)
     file.add("target_standardization", targetStandardization)
     try file.write(to: path)
@@ -141,7 +152,7 @@ extension NetworkPredictor {
       inputs: try file.standardization("input_standardization", columns: inputs),
       targets: try file.standardization("target_standardization", columns: outputs))
     try predictor.setPenalizesBias(try file.flag("penalize_bias"))
-    return predictor
+    return try predictor.converted(to: try file.precision(of: file.names(shape)))
   }
 }
 
@@ -157,7 +168,7 @@ extension Metric {
   }
 
   func save(to path: String) throws {
-    var file = SafeTensors(kind: "metric")
+    var file = SafeTensors(kind: "metric", precision)
     file.add("inputs", String(inputs))
     file.add("outputs", String(outputs))
     file.add("structure", structure.name)
@@ -167,11 +178,11 @@ extension Metric {
     file.add("normalization_was_set", normalizationWasSet ? "1" : "0")
     file.add("floor_was_set", floorWasSet ? "1" : "0")
     if let network {
-      try file.add(network, parameters)
+      try file.add(network, parameters, in: precision)
     } else {
-      try file.add("factor", shape: factorShape, parameters)
+      try file.add("factor", shape: factorShape, parameters, in: precision)
     }
-    try file.add("s", shape: [1], parameters + (parameterCount - 1))
+    try file.add("s", shape: [1], parameters + (parameterCount - 1), in: precision)
     try withUnsafePointer(to: floor) { try file.add("floor", shape: [1], $0) }
     try withUnsafePointer(to: normalizationScale) { try file.add("normalization_scale", shape: [1], $0) }
     file.add("input_standardization", standardization)
@@ -204,8 +215,10 @@ extension Metric {
     }
     values[values.count - 1] = try file.tensor("s", shape: [1])[0]
     try metric.setParameters(values.base)
-    try metric.restoreSettings(file, normalization)
-    return metric
+    let precision = try file.precision(of: ["factor", "s"] + (metric.network.map(file.names) ?? []))
+    let result = precision == .float64 ? metric : try Metric(copying: metric, in: precision)
+    try result.restoreSettings(file, normalization)
+    return result
   }
 
   /// Refuses a file whose tensors do not match what its metadata promises, before memory is made for that.

@@ -1,12 +1,17 @@
 // Files in the safetensors format: eight bytes with the header's length (little-endian), a JSON header that names each
 // tensor's type, shape and place, and the tensors' bytes. https://github.com/huggingface/safetensors
 
-/// Named float64 tensors and string metadata. Sizes in the file are checked against the file before anything is read.
+/// Named tensors, float64 in memory, float64 or float32 in the file, and string metadata. Sizes in the file are checked against
+/// the file before anything is read.
 struct SafeTensors {
   struct Tensor {
     let name: String
     let shape: [Int]
     let values: Buffer<Double>
+    /// In the file.
+    var precision = Precision.float64
+
+    fileprivate var bytes: Int { values.count * precision.size }
   }
 
   private(set) var tensors: [Tensor] = []
@@ -15,9 +20,13 @@ struct SafeTensors {
 
   init() {}
 
-  mutating func add(_ name: String, shape: [Int], _ values: UnsafePointer<Double>) throws {
+  /// The values must be those of the precision.
+  mutating func add(
+    _ name: String, shape: [Int], _ values: UnsafePointer<Double>, in precision: Precision = .float64
+  ) throws {
     let count = shape.reduce(1, *)
-    tensors.append(Tensor(name: name, shape: shape, values: try Buffer(copying: values, count: count)))
+    tensors.append(
+      Tensor(name: name, shape: shape, values: try Buffer(copying: values, count: count), precision: precision))
   }
 
   /// A vector, which must stay as it is until the file is written.
@@ -39,6 +48,17 @@ struct SafeTensors {
       throw TaskMetError.format("the tensor \(name) holds \(tensor.values[index]) at \(index)")
     }
     return tensor.values
+  }
+
+  /// The one precision of these tensors, where they are there.
+  func precision(of names: [String]) throws -> Precision {
+    let found = tensors.filter { names.contains($0.name) }
+    guard let first = found.first else { return .float64 }
+    if let other = found.first(where: { $0.precision != first.precision }) {
+      throw TaskMetError.format(
+        "the tensor \(first.name) is of dtype \(first.precision.dtype), \(other.name) of \(other.precision.dtype)")
+    }
+    return first.precision
   }
 
   /// The length of a vector.
@@ -67,10 +87,12 @@ struct SafeTensors {
 extension SafeTensors {
   func write(to path: String) throws {
     var offset = 0
+    // The larger type first: so each tensor is aligned.
+    let tensors = self.tensors.filter { $0.precision == .float64 } + self.tensors.filter { $0.precision == .float32 }
     let entries = tensors.map { tensor in
-      let end = offset + 8 * tensor.values.count
+      let end = offset + tensor.bytes
       defer { offset = end }
-      return "\(jsonLiteral(tensor.name)):{\"dtype\":\"F64\",\"shape\":["
+      return "\(jsonLiteral(tensor.name)):{\"dtype\":\"\(tensor.precision.dtype)\",\"shape\":["
         + tensor.shape.map(String.init).joined(separator: ",") + "],\"data_offsets\":[\(offset),\(end)]}"
     }
     let pairs = metadata.map { "\(jsonLiteral($0.key)):\(jsonLiteral($0.value))" }
@@ -81,12 +103,25 @@ extension SafeTensors {
     header += String(repeating: " ", count: (8 - header.utf8.count % 8) % 8)
     var length = UInt64(header.utf8.count).littleEndian
     let text = Array(header.utf8)
-    try withUnsafeBytes(of: &length) { length in
-      try text.withUnsafeBytes { text in
-        let data = tensors.map { UnsafeRawBufferPointer(start: $0.values.base, count: 8 * $0.values.count) }
-        try replaceFile(path, with: [length, text] + data)
+    let narrowed = try tensors.map { try $0.precision == .float32 ? narrow($0.values) : nil }
+    try withExtendedLifetime(narrowed) {
+      try withUnsafeBytes(of: &length) { length in
+        try text.withUnsafeBytes { text in
+          let data = zip(tensors, narrowed).map { tensor, narrowed in
+            UnsafeRawBufferPointer(
+              start: narrowed.map { UnsafeRawPointer($0.base) } ?? UnsafeRawPointer(tensor.values.base),
+              count: tensor.bytes)
+          }
+          try replaceFile(path, with: [length, text] + data)
+        }
       }
     }
+  }
+
+  private func narrow(_ values: Buffer<Double>) throws -> Buffer<Float> {
+    let result = try Buffer<Float>(count: values.count)
+    convert(values.count, UnsafePointer(values.base), to: result.base)
+    return result
   }
 }
 
@@ -156,7 +191,9 @@ extension SafeTensors {
   private static func parseTensor(
     _ name: String, _ value: JSONValue, _ bytes: UnsafeRawBufferPointer
   ) throws -> Tensor {
-    guard value["dtype"]?.string == "F64" else { throw TaskMetError.format("the tensor \(name) is not of dtype F64") }
+    guard let precision = Precision.allCases.first(where: { value["dtype"]?.string == $0.dtype }) else {
+      throw TaskMetError.format("the tensor \(name) is not of dtype F64 or F32")
+    }
     guard let dimensions = value["shape"]?.array else { throw TaskMetError.format("the tensor \(name) has no shape") }
     var count = 1
     let shape = try dimensions.map { dimension in
@@ -166,11 +203,23 @@ extension SafeTensors {
       count = product
       return size
     }
-    guard bytes.count % 8 == 0, bytes.count / 8 == count else {
+    guard bytes.count % precision.size == 0, bytes.count / precision.size == count else {
       throw TaskMetError.format("the tensor \(name) of shape \(shape) has \(bytes.count) bytes")
     }
     let values = try Buffer<Double>(count: count)
-    if count > 0 { UnsafeMutableRawPointer(values.base).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count) }
-    return Tensor(name: name, shape: shape, values: values)
+    guard count > 0 else { return Tensor(name: name, shape: shape, values: values, precision: precision) }
+    switch precision {
+    case .float64: UnsafeMutableRawPointer(values.base).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+    case .float32:
+      let narrow = try Buffer<Float>(count: count)
+      UnsafeMutableRawPointer(narrow.base).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
+      convert(count, UnsafePointer(narrow.base), to: values.base)
+    }
+    return Tensor(name: name, shape: shape, values: values, precision: precision)
   }
+}
+
+extension Precision {
+  /// The name of the type in a file.
+  fileprivate var dtype: String { self == .float64 ? "F64" : "F32" }
 }

@@ -19,7 +19,7 @@ struct LBFGS {
   let maximumIterations: Int
   let gradientTolerance: Double
   /// Values whose relative difference is no larger are the same.
-  let rounding: Double
+  var rounding = Precision.float64.rounding
 
   /// After so many accepted steps that lower nothing, the rest is rounding.
   private static let idleSteps = 20

@@ -134,7 +134,9 @@ final class NetworkPredictor: Predictor {
   }
 
   /// Shares the (immutable) standardisation.
-  override func converted(to precision: Precision) throws -> Predictor { try NetworkPredictor(self, in: precision) }
+  override func converted(to precision: Precision) throws -> NetworkPredictor {
+    try NetworkPredictor(self, in: precision)
+  }
 
   func setStandardization(inputs: Standardization?, targets: Standardization?) {
     inputStandardization = inputs

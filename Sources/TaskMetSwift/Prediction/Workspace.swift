@@ -69,6 +69,14 @@ final class LossMemory {
     self.predictor === predictor && self.metric === metric && plan.rows == rows && self.arithmetic == arithmetic
   }
 
+  /// Whether activations are kept between products.
+  var keepsLinearization: Bool {
+    switch tiles {
+    case .float64(let tiles): tiles.keepsLinearization
+    case .float32(let tiles): tiles.keepsLinearization
+    }
+  }
+
   /// The same for float64 arithmetic.
   func widened() throws -> LossMemory {
     arithmetic == .float64 ? self : try wideWorkspace.memory(predictor, metric, rows: plan.rows, .float64)

@@ -71,17 +71,20 @@ extension Trainer {
     \.seconds,
   ]
 
+  /// Of the predictor, the metric and the data alike. The state's vectors are float64 in any case, and so are the file's.
+  private var precisionSignature: String { dataset.precision == .float64 ? "" : ", \(dataset.precision.name)" }
+
   private var predictorSignature: String {
     let shape = "\(predictor.inputs) -> \(predictor.outputs), \(predictor.parameterCount) parameters"
     guard let network = (predictor as? NetworkPredictor)?.network else { return "callback " + shape }
-    return "network " + shape + network.layers.map { ", \($0.outputs) \($0.activation.name)" }.joined()
+    return "network " + shape + precisionSignature + network.layers.map { ", \($0.outputs) \($0.activation.name)" }.joined()
       + standardizationSignature("inputs", (predictor as? NetworkPredictor)?.inputStandardization)
       + standardizationSignature("targets", (predictor as? NetworkPredictor)?.targetStandardization)
   }
 
   private var metricSignature: String {
     let shape = "\(metric.structure.name) \(metric.inputs) -> \(metric.outputs), rank \(metric.rank)"
-    return shape + (metric.network?.layers ?? []).map { ", \($0.outputs) \($0.activation.name)" }.joined()
+    return shape + precisionSignature + (metric.network?.layers ?? []).map { ", \($0.outputs) \($0.activation.name)" }.joined()
       + standardizationSignature("inputs", metric.standardization)
   }
 

@@ -104,7 +104,7 @@ extension PredictorSpec {
     for _ in 0..<10_000 {
       let theta = 0.8 * [Double].normal(predictor.parameterCount, &random)
       if hasKinks, predictions(theta, x).closestToKink < 0.02 { continue }
-      predictor.setParameters(theta)
+      try predictor.setParameters(theta)
       return predictor
     }
     throw TaskMetError.state("no parameters away from the kinks of \(testDescription)")
@@ -155,10 +155,10 @@ extension MetricSpec {
     }
     var random = RandomGenerator(seed: 5)
     let start = metric.phi
-    func move() { metric.setParameters(start .+ 0.4 * [Double].normal(start.count, &random)) }
-    move()
+    func move() throws { try metric.setParameters(start .+ 0.4 * [Double].normal(start.count, &random)) }
+    try move()
     if scaling.normalization == .batchTrace { try metric.updateNormalization(rows: rows) }
-    if scaling == .batchTraceStale { move() }
+    if scaling == .batchTraceStale { try move() }
     return metric
   }
 
@@ -194,7 +194,7 @@ extension MetricSpec {
 
   /// Moves phi as differences must: an m that is up to date follows.
   func move(_ metric: Metric, to phi: [Double], rows: MatrixView) throws {
-    metric.setParameters(phi)
+    try metric.setParameters(phi)
     if scaling == .batchTrace { try metric.updateNormalization(rows: rows) }
   }
 }
@@ -342,7 +342,7 @@ extension Metric {
     let buffers = try [alpha, u, e, lambdaE].map { try Buffer($0) }
     var out = [Double](repeating: .nan, count: parameterCount)
     try withExtendedLifetime(buffers) {
-      let cotangent = MetricCotangent.rankTwo(
+      let cotangent = MetricCotangent<Double>.rankTwo(
         alpha: buffers[0].base, u: buffers[1].base, e: buffers[2].base, lambdaE: buffers[3].base)
       try pullback(rows: x.rows, network == nil ? nil : x, cotangent, into: &out)
     }

@@ -14,14 +14,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from taskmet._arrays import Reals
+
+_TYPES = {"F64": "<f8", "F32": "<f4"}
 
 
 class ModelFile(NamedTuple):
     """The tensors of a saved model, and its metadata."""
 
-    tensors: dict[str, Reals]
+    tensors: dict[str, NDArray[np.floating]]
     metadata: dict[str, str]
 
 
@@ -54,7 +56,7 @@ def parse(content: bytes) -> ModelFile:
     header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
     metadata = header.pop("__metadata__", {})
     tensors = {
-        name: np.frombuffer(data[slice(*entry["data_offsets"])], dtype="<f8").reshape(entry["shape"])
+        name: np.frombuffer(data[slice(*entry["data_offsets"])], dtype=_TYPES[entry["dtype"]]).reshape(entry["shape"])
         for name, entry in header.items()
     }
     return ModelFile(tensors, metadata)

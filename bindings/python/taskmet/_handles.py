@@ -7,7 +7,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from taskmet._native import library
+import numpy as np
+
+from taskmet._native import PRECISION, constant_name, library
 
 Self = TypeVar("Self", bound="NativeObject")
 
@@ -18,6 +20,13 @@ def create(function: Callable[..., Any], *arguments: Any) -> int:
     function(*arguments, ctypes.byref(handle))
     assert handle.value is not None
     return handle.value
+
+
+def dtype_of(owner: NativeObject) -> np.dtype:
+    """The floating-point type of a dataset, a predictor or a metric."""
+    number = ctypes.c_int32()
+    getattr(library, f"{owner._kind}_precision")(owner.handle, ctypes.byref(number))
+    return np.dtype(constant_name(PRECISION, number.value))
 
 
 class NativeObject:

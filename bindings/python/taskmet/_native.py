@@ -10,7 +10,19 @@ import ctypes
 import os
 import pathlib
 from collections.abc import Callable
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint64,
+    c_void_p,
+)
 from typing import Any
 
 from taskmet.errors import TaskMetError, UnsupportedError, error_for
@@ -51,6 +63,7 @@ STRUCTURE = {"scalar": 0, "diagonal": 1, "lowrank": 2, "full": 3}
 NORMALIZATION = {"none": 0, "frobenius": 1, "trace": 2, "batch_trace": 3}
 SOLVER = {"cg": 0, "normal_cg": 1, "minres": 2, "neumann": 3, "dense": 4, "gauss_newton_cg": 5, "identity": 6}
 INNER = {"adam": 0, "sgd": 1, "lbfgs": 2, "exact": 3}
+PRECISION = {"float64": 0, "float32": 1}
 PHASE = {"training": 0, "validation": 1}
 STANDARDIZE = {"inputs": 1, "targets": 2}
 SENSE = {"minimize": 0, "maximize": 1}
@@ -377,6 +390,7 @@ def new_struct(kind: type[Structure]) -> Any:
 # Functions
 
 MATRIX = [REALS, c_int64]  # pointer, row stride
+MATRIX_F32 = [POINTER(c_float), c_int64]
 VECTOR = [REALS, c_int64]  # pointer, count
 LOSS = [HANDLE, HANDLE, HANDLE, c_double]  # predictor, metric, dataset, rho
 ROWS = [c_int64, *MATRIX]  # rows, x
@@ -399,12 +413,19 @@ FUNCTIONS: dict[str, Prototype] = {
     # Dataset, workspace
     "taskmet_dataset_create": (Status, [c_int64, c_int64, *MATRIX, c_int64, *MATRIX, NEW_HANDLE]),
     "taskmet_dataset_borrow": (Status, [c_int64, c_int64, *MATRIX, c_int64, *MATRIX, FREE, c_void_p, NEW_HANDLE]),
+    "taskmet_dataset_create_f32": (Status, [c_int64, c_int64, *MATRIX_F32, c_int64, *MATRIX_F32, NEW_HANDLE]),
+    "taskmet_dataset_borrow_f32": (
+        Status,
+        [c_int64, c_int64, *MATRIX_F32, c_int64, *MATRIX_F32, FREE, c_void_p, NEW_HANDLE],
+    ),
     "taskmet_dataset_destroy": (None, [HANDLE]),
     "taskmet_dataset_refill": (Status, [HANDLE, *ROWS, *MATRIX, *VECTOR]),
+    "taskmet_dataset_refill_f32": (Status, [HANDLE, c_int64, *MATRIX_F32, *MATRIX_F32, *VECTOR]),
     "taskmet_dataset_set_instances": (Status, [HANDLE, c_int64, INTEGERS]),
     "taskmet_dataset_set_weights": (Status, [HANDLE, *VECTOR]),
     "taskmet_dataset_set_context": (Status, [HANDLE, REALS, c_int64, INTEGERS]),
     "taskmet_dataset_shape": (Status, [HANDLE, INTEGERS, INTEGERS, INTEGERS, INTEGERS]),
+    "taskmet_dataset_precision": (Status, [HANDLE, POINTER(c_int32)]),
     "taskmet_workspace_create": (Status, [c_int64, c_int64, NEW_HANDLE]),
     "taskmet_workspace_destroy": (None, [HANDLE]),
     # Predictor
@@ -418,6 +439,8 @@ FUNCTIONS: dict[str, Prototype] = {
         [c_int64, c_int64, *VECTOR, POINTER(PredictorCallbacks), *USER, NEW_HANDLE],
     ),
     "taskmet_predictor_copy": (Status, [HANDLE, NEW_HANDLE]),
+    "taskmet_predictor_convert": (Status, [HANDLE, c_int32, NEW_HANDLE]),
+    "taskmet_predictor_precision": (Status, [HANDLE, POINTER(c_int32)]),
     "taskmet_predictor_destroy": (None, [HANDLE]),
     "taskmet_predictor_shape": (Status, [HANDLE, INTEGERS, INTEGERS, INTEGERS]),
     "taskmet_predictor_parameter_count": (Status, [HANDLE, INTEGERS]),
@@ -445,6 +468,8 @@ FUNCTIONS: dict[str, Prototype] = {
         [c_int64, c_int64, c_int32, c_int64, c_int64, INTEGERS, c_int32, c_uint64, NEW_HANDLE],
     ),
     "taskmet_metric_copy": (Status, [HANDLE, NEW_HANDLE]),
+    "taskmet_metric_convert": (Status, [HANDLE, c_int32, NEW_HANDLE]),
+    "taskmet_metric_precision": (Status, [HANDLE, POINTER(c_int32)]),
     "taskmet_metric_destroy": (None, [HANDLE]),
     "taskmet_metric_shape": (Status, [HANDLE, INTEGERS, INTEGERS, INTEGERS]),
     "taskmet_metric_parameter_count": (Status, [HANDLE, INTEGERS]),

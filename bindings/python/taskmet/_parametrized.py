@@ -8,12 +8,12 @@ from ctypes import c_int64
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from taskmet import _files
-from taskmet._arrays import Reals, as_integers, as_vector, integers, vector
-from taskmet._handles import NativeObject, create
-from taskmet._native import library
+from taskmet._arrays import Reals, as_integers, as_vector, integers, precision_of, vector
+from taskmet._handles import NativeObject, create, dtype_of
+from taskmet._native import PRECISION, library
 
 Self = TypeVar("Self", bound="Parametrized")
 
@@ -47,6 +47,26 @@ class Parametrized(NativeObject):
 
     __copy__ = copy
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the parameters and of the arithmetic: float64 or float32."""
+        return dtype_of(self)
+
+    def astype(self: Self, dtype: DTypeLike) -> Self:
+        """A copy in another precision, its parameters rounded to that."""
+        return self._adopt(self._converted(dtype))
+
+    def _converted(self, dtype: DTypeLike) -> int:
+        return create(self._function("convert"), self.handle, PRECISION[precision_of(dtype)])
+
+    def _become(self, dtype: DTypeLike) -> None:
+        """Takes the handle of a copy in that precision: the end of a constructor with a dtype."""
+        if precision_of(dtype) == "float64":
+            return
+        handle = self._converted(dtype)
+        self.close()
+        self._handle = handle
+
     def __deepcopy__(self: Self, memo: dict) -> Self:
         return self.copy()
 
@@ -77,7 +97,8 @@ class Parametrized(NativeObject):
 
     @property
     def parameters(self) -> Reals:
-        """The parameters: a copy; assign to change them. The layout is PyTorch's, layer by layer weight and bias."""
+        """The parameters: a float64 copy; assign to change them (a float32 model rounds). The layout is PyTorch's,
+        layer by layer weight and bias."""
         out = np.empty(self.parameter_count)
         self._function("get_parameters")(self.handle, *vector(out))
         return out
@@ -93,7 +114,8 @@ class Parametrized(NativeObject):
 
     def _describe(self) -> str:
         names = ("inputs", "outputs", "parameters")
-        return " ".join(f"{name}={size}" for name, size in zip(names, self._sizes, strict=True))
+        sizes = " ".join(f"{name}={size}" for name, size in zip(names, self._sizes, strict=True))
+        return sizes + (" dtype=float32" if self.dtype == np.float32 else "")
 
 
 def _unpickle(kind: type[Self], content: bytes) -> Self:

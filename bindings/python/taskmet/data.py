@@ -7,17 +7,18 @@ import ctypes
 import itertools
 from collections.abc import Iterable, Sequence
 from ctypes import c_int64
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from taskmet import _native
-from taskmet._arrays import Reals, as_integers, as_matrix, as_vector, integers, matrix, reals, vector
-from taskmet._handles import NativeObject, create
+from taskmet._arrays import as_integers, as_matrix, as_vector, integers, matrix, precision_of, reals, vector
+from taskmet._handles import NativeObject, create, dtype_of
 from taskmet._native import library
 
 # The arrays of borrowed datasets, until the library says that the last object which reads them is gone.
-_borrowed: dict[int, tuple[Reals, Reals]] = {}
+_borrowed: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
 _keys = itertools.count(1)
 
 
@@ -42,8 +43,11 @@ class Dataset(NativeObject):
         What a task needs to know of each instance besides its rows; one array for each instance, which may differ in
         length.
     copy : bool
-        False reads float64 arrays with contiguous rows where they are: they must not change while the dataset is used.
-        True takes a copy, and allows `refill`.
+        False reads arrays of `dtype` with contiguous rows where they are: they must not change while the dataset is
+        used. True takes a copy, and allows `refill`.
+    dtype : "float64" or "float32"
+        Of x and y, and of the arithmetic on rows: predictor, metric and dataset must have the same. An array's own type
+        does not count.
 
     Examples
     --------
@@ -64,11 +68,12 @@ class Dataset(NativeObject):
         weights: ArrayLike | None = None,
         context: Sequence[ArrayLike] | None = None,
         copy: bool = False,
+        dtype: DTypeLike = "float64",
     ):
-        x, y = _rows(x, y)
+        x, y = _rows(x, y, dtype)
         sizes = (len(x), x.shape[1], *matrix(x), y.shape[1], *matrix(y))
         if copy:
-            self._handle = create(library.dataset_create, *sizes)
+            self._handle = create(_function("create", x), *sizes)
         else:
             self._handle = self._borrow(sizes, x, y)
         if instances is not None:
@@ -79,25 +84,25 @@ class Dataset(NativeObject):
             self.set_context(context)
 
     @staticmethod
-    def _borrow(sizes: tuple, x: Reals, y: Reals) -> int:
+    def _borrow(sizes: tuple, x: NDArray[Any], y: NDArray[Any]) -> int:
         key = next(_keys)
         _borrowed[key] = (x, y)
         try:
-            return create(library.dataset_borrow, *sizes, _release, key)
+            return create(_function("borrow", x), *sizes, _release, key)
         except BaseException:
             _borrowed.pop(key, None)
             raise
 
     def refill(self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> None:
-        """New contents, each row its own instance; for datasets made with ``copy=True``."""
-        x, y = _rows(x, y)
+        """New contents, each row its own instance; for datasets made with ``copy=True``. The dtype stays."""
+        x, y = _rows(x, y, self.dtype)
         expected = (self.shape[1], self.shape[2])
         if (x.shape[1], y.shape[1]) != expected:
             raise ValueError(
                 f"x and y must have {expected[0]} and {expected[1]} columns, got {x.shape[1]} and {y.shape[1]}"
             )
         w = None if weights is None else as_vector(weights, "weights")
-        library.dataset_refill(self.handle, len(x), *matrix(x), *matrix(y), *vector(w))
+        _function("refill", x)(self.handle, len(x), *matrix(x), *matrix(y), *vector(w))
 
     def set_instances(self, instances: Iterable[int]) -> None:
         """Groups the rows; see the parameter of the same name."""
@@ -133,6 +138,11 @@ class Dataset(NativeObject):
         return rows, features, targets, instances
 
     @property
+    def dtype(self) -> np.dtype:
+        """Of x and y: float64 or float32."""
+        return dtype_of(self)
+
+    @property
     def rows(self) -> int:
         """The number of rows."""
         return self.shape[0]
@@ -147,11 +157,18 @@ class Dataset(NativeObject):
 
     def _describe(self) -> str:
         names = ("rows", "features", "targets", "instances")
-        return " ".join(f"{name}={size}" for name, size in zip(names, self.shape, strict=True))
+        sizes = " ".join(f"{name}={size}" for name, size in zip(names, self.shape, strict=True))
+        return sizes + (" dtype=float32" if self.dtype == np.float32 else "")
 
 
-def _rows(x: ArrayLike, y: ArrayLike) -> tuple[Reals, Reals]:
-    x, y = as_matrix(x, "x"), as_matrix(y, "y")
+def _function(name: str, x: NDArray[Any]) -> Any:
+    """The library's function for arrays of x's type."""
+    return getattr(library, f"dataset_{name}" + ("_f32" if x.dtype == np.float32 else ""))
+
+
+def _rows(x: ArrayLike, y: ArrayLike, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    dtype = precision_of(dtype)
+    x, y = as_matrix(x, "x", dtype), as_matrix(y, "y", dtype)
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same number of rows, got {len(x)} and {len(y)}")
     return x, y

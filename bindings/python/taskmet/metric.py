@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ctypes import c_double
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from taskmet import _native
 from taskmet._arrays import Reals, as_reals, as_vector, matrix, reals, vector
@@ -36,7 +36,14 @@ class Metric(Parametrized):
     _kind = "metric"
 
     @classmethod
-    def constant(cls, outputs: int, structure: str = "full", rank: int | None = None, seed: int = 0) -> Metric:
+    def constant(
+        cls,
+        outputs: int,
+        structure: str = "full",
+        rank: int | None = None,
+        seed: int = 0,
+        dtype: DTypeLike = "float64",
+    ) -> Metric:
         """A metric that is the same for every row.
 
         Parameters
@@ -49,9 +56,13 @@ class Metric(Parametrized):
             Of a "lowrank" metric.
         seed : int
             Of a "lowrank" metric's start.
+        dtype : "float64" or "float32"
+            Of the parameters, and of the arithmetic in a loss.
         """
         shape = (constant(_native.STRUCTURE, structure, "structure"), 1 if rank is None else rank)
-        return cls._adopt(create(library.metric_create_constant, outputs, *shape, seed))
+        metric = cls._adopt(create(library.metric_create_constant, outputs, *shape, seed))
+        metric._become(dtype)
+        return metric
 
     @classmethod
     def conditional(
@@ -63,6 +74,7 @@ class Metric(Parametrized):
         hidden: int | Sequence[int] = (16,),
         activation: str = "tanh",
         seed: int = 0,
+        dtype: DTypeLike = "float64",
     ) -> Metric:
         """A metric whose factor is the output of a multilayer perceptron of the row's features.
 
@@ -78,8 +90,10 @@ class Metric(Parametrized):
             After each hidden layer; see `MLP`.
         seed : int
             Of the network's start.
+        dtype : "float64" or "float32"
+            As in `constant`.
         """
-        return cls._adopt(
+        metric = cls._adopt(
             create(
                 library.metric_create_conditional,
                 inputs,
@@ -91,6 +105,8 @@ class Metric(Parametrized):
                 seed,
             )
         )
+        metric._become(dtype)
+        return metric
 
     @property
     def is_constant(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from taskmet import _callbacks, _native
 from taskmet._arrays import Reals, as_matrix, as_vector, copy_from, copy_to, matrix, reals, vector
@@ -98,6 +98,7 @@ class Linear(Predictor):
     ----------
     inputs, outputs : int
     bias : bool
+    dtype : "float64" or "float32"
 
     Examples
     --------
@@ -108,8 +109,9 @@ class Linear(Predictor):
     array([[7.]])
     """
 
-    def __init__(self, inputs: int, outputs: int = 1, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int = 1, bias: bool = True, dtype: DTypeLike = "float64"):
         self._handle = create(library.predictor_create_linear, inputs, outputs, int(bias))
+        self._become(dtype)
 
 
 class MLP(Predictor):
@@ -124,6 +126,8 @@ class MLP(Predictor):
         After each hidden layer, and after the last: "identity", "relu", "leaky_relu", "tanh", "sigmoid", "softplus",
         "elu", "gelu" or "silu".
     seed : int
+    dtype : "float64" or "float32"
+        Of the parameters and the arithmetic.
 
     Examples
     --------
@@ -140,6 +144,7 @@ class MLP(Predictor):
         activation: str = "relu",
         output_activation: str = "identity",
         seed: int = 0,
+        dtype: DTypeLike = "float64",
     ):
         self._handle = create(
             library.predictor_create_mlp,
@@ -150,6 +155,7 @@ class MLP(Predictor):
             constant(_native.ACTIVATION, output_activation, "output_activation"),
             seed,
         )
+        self._become(dtype)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -206,7 +212,7 @@ def _hvp(owner: _Functions, rows: int, x: int, x_stride: int, theta: int, c: int
 
 
 class CallbackPredictor(Predictor):
-    """A predictor of the user's own, in functions of NumPy arrays; each is called for many rows at once.
+    """A predictor of the user's own, in functions of NumPy arrays; each is called for many rows at once. It is float64.
 
     Parameters
     ----------
@@ -272,6 +278,10 @@ class CallbackPredictor(Predictor):
         return self._around(create(library.predictor_copy, self.handle))
 
     __copy__ = copy
+
+    def astype(self, dtype: DTypeLike) -> CallbackPredictor:
+        """A copy; only float64 is possible, since the arithmetic is the functions'."""
+        return self._around(self._converted(dtype))
 
     def _around(self, handle: int) -> CallbackPredictor:
         model = self._adopt(handle)

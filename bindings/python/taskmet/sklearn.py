@@ -74,6 +74,8 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         Of the networks' initial weights, the batches and the validation instances.
     progress : bool
         Whether `fit` draws a bar.
+    dtype : "float64" or "float32"
+        Of the rows, the models and the arithmetic of training. Predictions are float64 in any case.
 
     Attributes
     ----------
@@ -122,6 +124,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         options: Mapping[str, Any] | None = None,
         random_state: Any = None,
         progress: bool = False,
+        dtype: str = "float64",
     ):
         self.task = task
         self.hidden = hidden
@@ -139,6 +142,7 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         self.options = options
         self.random_state = random_state
         self.progress = progress
+        self.dtype = dtype
 
     def fit(
         self,
@@ -212,11 +216,26 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         count = len(instances.rows)
         held_out = round(self.validation_fraction * count)
         if held_out == 0:
-            return _dataset(rows, instances, range(count)), None
+            return self._dataset(rows, instances, range(count)), None
         if held_out == count:
             raise ValueError(f"validation_fraction {self.validation_fraction} leaves none of {held_out} instances")
         chosen = np.sort(np.random.default_rng(seed).permutation(count)[:held_out])
-        return _dataset(rows, instances, np.setdiff1d(np.arange(count), chosen)), _dataset(rows, instances, chosen)
+        rest = np.setdiff1d(np.arange(count), chosen)
+        return self._dataset(rows, instances, rest), self._dataset(rows, instances, chosen)
+
+    def _dataset(self, rows: _Rows, instances: _Instances, chosen: Iterable[int]) -> Dataset:
+        """The chosen instances' rows."""
+        chosen = list(chosen)
+        members = [instances.rows[k] for k in chosen]
+        order = np.concatenate(members)
+        return Dataset(
+            rows.x[order],
+            rows.y[order],
+            instances=np.concatenate([[0], np.cumsum([len(part) for part in members])]),
+            weights=None if rows.weights is None else rows.weights[order],
+            context=None if instances.context is None else [instances.context[k] for k in chosen],
+            dtype=self.dtype,
+        )
 
     def _train(
         self, training: Dataset, validation: Dataset | None, inputs: _Moments, targets: _Moments, seed: int
@@ -233,9 +252,9 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
         sizes = len(inputs[0]), len(targets[0])
         predictor: Predictor
         if np.size(self.hidden) == 0:
-            predictor = Linear(*sizes)
+            predictor = Linear(*sizes, dtype=self.dtype)
         else:
-            predictor = MLP(*sizes, self.hidden, self.activation, seed=seed)
+            predictor = MLP(*sizes, self.hidden, self.activation, seed=seed, dtype=self.dtype)
             if self.standardize:
                 predictor.set_standardization(*inputs, *targets)
         predictor.set_penalize_bias(False)
@@ -243,8 +262,10 @@ class TaskMetRegressor(RegressorMixin, BaseEstimator):
 
     def _make_metric(self, inputs: _Moments, outputs: int, seed: int) -> Metric:
         if self.metric_hidden is None:
-            return Metric.constant(outputs, self.structure, self.rank, seed)
-        metric = Metric.conditional(len(inputs[0]), outputs, self.structure, self.rank, self.metric_hidden, seed=seed)
+            return Metric.constant(outputs, self.structure, self.rank, seed, self.dtype)
+        metric = Metric.conditional(
+            len(inputs[0]), outputs, self.structure, self.rank, self.metric_hidden, seed=seed, dtype=self.dtype
+        )
         metric.set_standardization(*inputs)
         return metric
 
@@ -296,17 +317,3 @@ def _context_by_rows(context: Any, rows: _Rows, members: list[NDArray]) -> list[
     # Rows may differ in length, which an array cannot; a DataFrame must become one, or its columns would come.
     parts = [np.ravel(as_reals(p, "context")) for p in (context if isinstance(context, list) else np.asarray(context))]
     return [np.concatenate([parts[row] for row in instance]) for instance in members]
-
-
-def _dataset(rows: _Rows, instances: _Instances, chosen: Iterable[int]) -> Dataset:
-    """The chosen instances' rows."""
-    chosen = list(chosen)
-    members = [instances.rows[k] for k in chosen]
-    order = np.concatenate(members)
-    return Dataset(
-        rows.x[order],
-        rows.y[order],
-        instances=np.concatenate([[0], np.cumsum([len(part) for part in members])]),
-        weights=None if rows.weights is None else rows.weights[order],
-        context=None if instances.context is None else [instances.context[k] for k in chosen],
-    )
