@@ -116,7 +116,7 @@ struct SafeTensorsTests {
     "malformed headers",
     arguments: [
       "", "[]", "1", "{\"t\":1}", "{\"t\":{}}", "{\"__metadata__\":[]}", "{\"__metadata__\":{\"a\":1}}",
-      "{\"t\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}",
+      "{\"t\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,16]}}",
       "{\"t\":{\"dtype\":\"F64\",\"data_offsets\":[0,16]}}", "{\"t\":{\"dtype\":\"F64\",\"shape\":[2]}}",
       "{\"t\":{\"dtype\":\"F64\",\"shape\":2,\"data_offsets\":[0,16]}}",
       "{\"t\":{\"dtype\":\"F64\",\"shape\":[\"2\"],\"data_offsets\":[0,16]}}",

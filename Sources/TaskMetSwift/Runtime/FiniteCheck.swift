@@ -3,7 +3,7 @@
 /// The index of the first element that is not finite.
 @_specialize(where Scalar == Double)
 @_specialize(where Scalar == Float)
-func firstNonFinite<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>) -> Int? {
+func firstNonFinite<Scalar: BinaryFloatingPoint & SIMDScalar>(_ count: Int, _ x: UnsafePointer<Scalar>) -> Int? {
   // Summing x - x (0 or NaN) has no branch, so the common case of a clean vector runs at memory speed.
   var total = SIMD8<Scalar>(repeating: 0)
   let vectors = count / 8
