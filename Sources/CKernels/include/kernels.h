@@ -36,6 +36,19 @@
 TASKMET_DECLARE_PRODUCT(double, f64)
 TASKMET_DECLARE_PRODUCT(float, f32)
 
+// A step of Adam from `parameters` to `moved`, and from `moments` (m, then v) to `new_moments`:
+// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g g; p <- p - rate m / (sqrt(v) / correction + epsilon).
+#define TASKMET_DECLARE_ADAM(Scalar, suffix)                                                                           \
+    struct adam_##suffix {                                                                                             \
+        int64_t count;                                                                                                 \
+        const Scalar *gradient, *parameters, *moments;                                                                 \
+        Scalar *moved, *new_moments;                                                                                   \
+        Scalar beta1, beta2, rate, correction, epsilon;                                                                \
+    };
+
+TASKMET_DECLARE_ADAM(double, f64)
+TASKMET_DECLARE_ADAM(float, f32)
+
 // The kernels of one instruction set.
 struct kernels {
     const char *name;
@@ -44,6 +57,11 @@ struct kernels {
     // y (columns) += the column sums of the contiguous rows x columns matrix x.
     void (*add_column_sums_f64)(int64_t rows, int64_t columns, const double *x, double *y);
     void (*add_column_sums_f32)(int64_t rows, int64_t columns, const float *x, float *y);
+    // Not 0 where all elements of x are finite.
+    int32_t (*are_finite_f64)(int64_t count, const double *x);
+    int32_t (*are_finite_f32)(int64_t count, const float *x);
+    void (*step_adam_f64)(const struct adam_f64 *);
+    void (*step_adam_f32)(const struct adam_f32 *);
 };
 
 extern const struct kernels kernels_baseline;

@@ -81,8 +81,13 @@ final class LinearSystem {
   /// The residual from its definition; returns |g - A v| / |g|.
   @discardableResult
   func computeResidual() throws -> Double {
-    try apply(v, into: residual)
-    for k in 0..<count { residual[k] = g[k] - residual[k] }
+    if (0..<count).allSatisfy({ v[$0] == 0 }) {
+      // A cold start: no product is needed.
+      residual.update(from: g, count: count)
+    } else {
+      try apply(v, into: residual)
+      for k in 0..<count { residual[k] = g[k] - residual[k] }
+    }
     return relativeResidual
   }
 
