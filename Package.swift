@@ -28,7 +28,7 @@ let package = Package(
     // Matrix products for several instruction sets, one of which is chosen when the library runs.
     .target(
       name: "CKernels",
-      exclude: ["kernels.inc", "product.inc"],
+      exclude: ["kernels.inc", "scalar.inc"],
       cSettings: [.unsafeFlags(["-O2", "-fno-math-errno"])]),
     .target(
       name: "TaskMetSwift",
@@ -50,7 +50,7 @@ let package = Package(
       path: "Sources/taskmet"),
     .testTarget(
       name: "TaskMetTests",
-      dependencies: ["TaskMetSwift"],
+      dependencies: ["TaskMetSwift", "CKernels"],
       path: "Tests/TaskMetTests"),
     .testTarget(
       name: "TaskMetExperimentsTests",

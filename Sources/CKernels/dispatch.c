@@ -4,7 +4,7 @@
 
 #include "kernels.h"
 
-const struct kernels *kernels_for(int32_t level)
+const struct kernel_table *kernels_for(int32_t level)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -14,10 +14,10 @@ const struct kernels *kernels_for(int32_t level)
     return level == 0 ? &kernels_baseline : NULL;
 }
 
-const struct kernels *kernels_best(void)
+const struct kernel_table *kernels_best(void)
 {
     for (int32_t level = 2; level > 0; level--) {
-        const struct kernels *kernels = kernels_for(level);
+        const struct kernel_table *kernels = kernels_for(level);
         if (kernels != NULL) return kernels;
     }
     return &kernels_baseline;

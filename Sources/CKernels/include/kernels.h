@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-// C (m x n) = start + A B, then one of the ends; row-major matrices.
+// C (m x n, contiguous) = start + A B, then one of the ends; row-major matrices.
 //
 // A is m x k, with any distance between its rows and between its columns: a transposed matrix is one with the two
 // exchanged. B is k x n, or the transpose of an n x k matrix where `b_transposed` is not 0. Start: C itself where
@@ -25,7 +25,6 @@
         const Scalar *b;                                                                                               \
         int64_t b_stride;                                                                                              \
         Scalar *c;                                                                                                     \
-        int64_t c_stride;                                                                                              \
         const Scalar *bias;                                                                                            \
         const Scalar *factor;                                                                                          \
         Scalar *slope;                                                                                                 \
@@ -38,19 +37,15 @@ TASKMET_DECLARE_PRODUCT(float, f32)
 
 // A step of Adam from `parameters` to `moved`, and from `moments` (m, then v) to `new_moments`:
 // m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g g; p <- p - rate m / (sqrt(v) / correction + epsilon).
-#define TASKMET_DECLARE_ADAM(Scalar, suffix)                                                                           \
-    struct adam_##suffix {                                                                                             \
-        int64_t count;                                                                                                 \
-        const Scalar *gradient, *parameters, *moments;                                                                 \
-        Scalar *moved, *new_moments;                                                                                   \
-        Scalar beta1, beta2, rate, correction, epsilon;                                                                \
-    };
-
-TASKMET_DECLARE_ADAM(double, f64)
-TASKMET_DECLARE_ADAM(float, f32)
+struct adam_step {
+    int64_t count;
+    const double *gradient, *parameters, *moments;
+    double *moved, *new_moments;
+    double beta1, beta2, rate, correction, epsilon;
+};
 
 // The kernels of one instruction set.
-struct kernels {
+struct kernel_table {
     const char *name;
     void (*product_f64)(const struct product_f64 *);
     void (*product_f32)(const struct product_f32 *);
@@ -60,20 +55,19 @@ struct kernels {
     // Not 0 where all elements of x are finite.
     int32_t (*are_finite_f64)(int64_t count, const double *x);
     int32_t (*are_finite_f32)(int64_t count, const float *x);
-    void (*step_adam_f64)(const struct adam_f64 *);
-    void (*step_adam_f32)(const struct adam_f32 *);
+    void (*step_adam)(const struct adam_step *);
 };
 
-extern const struct kernels kernels_baseline;
+extern const struct kernel_table kernels_baseline;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2;
-extern const struct kernels kernels_avx512;
+extern const struct kernel_table kernels_avx2;
+extern const struct kernel_table kernels_avx512;
 #endif
 
 // Those of an instruction set by its number, in ascending order; NULL where this machine has no such.
-const struct kernels *kernels_for(int32_t level);
+const struct kernel_table *kernels_for(int32_t level);
 
 // The best that this machine has.
-const struct kernels *kernels_best(void);
+const struct kernel_table *kernels_best(void);
 
 #endif

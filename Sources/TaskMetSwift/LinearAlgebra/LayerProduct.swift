@@ -44,12 +44,12 @@ struct LayerProduct<Scalar: BLASScalar> {
 
 extension LayerProduct<Double> {
   @inline(__always)
-  func compute(_ kernels: kernels) {
+  func compute(_ kernels: kernel_table) {
     var product = product_f64()
     (product.m, product.n, product.k) = (Int64(m), Int64(n), Int64(k))
     (product.a, product.a_row, product.a_column) = (a, Int64(aRow), Int64(aColumn))
     (product.b, product.b_stride, product.b_transposed) = (b, Int64(bStride), transposeB ? 1 : 0)
-    (product.c, product.c_stride) = (c, Int64(n))
+    product.c = c
     switch start {
     case .zero: break
     case .present: product.accumulate = 1
@@ -67,12 +67,12 @@ extension LayerProduct<Double> {
 
 extension LayerProduct<Float> {
   @inline(__always)
-  func compute(_ kernels: kernels) {
+  func compute(_ kernels: kernel_table) {
     var product = product_f32()
     (product.m, product.n, product.k) = (Int64(m), Int64(n), Int64(k))
     (product.a, product.a_row, product.a_column) = (a, Int64(aRow), Int64(aColumn))
     (product.b, product.b_stride, product.b_transposed) = (b, Int64(bStride), transposeB ? 1 : 0)
-    (product.c, product.c_stride) = (c, Int64(n))
+    product.c = c
     switch start {
     case .zero: break
     case .present: product.accumulate = 1

@@ -85,10 +85,10 @@ final class Optimizer: SharedObject {
     _ parameters: UnsafePointer<Double>
   ) {
     let time = Double(steps + 1)
-    var step = adam_f64(
+    var step = adam_step(
       count: Int64(count), gradient: gradient, parameters: parameters, moments: moments.base, moved: trial.base,
       new_moments: trial.base + count, beta1: beta1, beta2: beta2, rate: learningRate / (1 - power(beta1, time)),
       correction: (1 - power(beta2, time)).squareRoot(), epsilon: epsilon)
-    machineKernels.step_adam_f64(&step)
+    machineKernels.step_adam(&step)
   }
 }
