@@ -41,8 +41,8 @@ private enum Variant: CaseIterable {
   case plain, accumulated, biased, biasedAndRectified, accumulatedAndScaled
 }
 
-/// A product with operands of random numbers, each row of an operand a little longer than it need be, and guards after the
-/// results.
+/// A product with operands of random numbers, each row of an operand a little longer than it need be, and guards after
+/// the results.
 private struct Case<Scalar: KernelScalar> {
   static var guards: Int { 40 }
   static var guardValue: Scalar { 77 }
@@ -104,6 +104,10 @@ private struct Case<Scalar: KernelScalar> {
     return sum
   }
 
+  private var name: String {
+    "\(m) x \(n) x \(k), A transposed: \(transposeA), B transposed: \(transposeB), \(variant)"
+  }
+
   /// The first element that is wrong.
   var mistake: String? {
     for index in 0..<(m * n) {
@@ -116,13 +120,13 @@ private struct Case<Scalar: KernelScalar> {
       }
       if variant == .accumulatedAndScaled { expected *= Double(factor[index]) }
       if !(abs(Double(c[index]) - expected) <= Scalar.rounding) || !slopeIsRight {
-        return "\(m) x \(n) x \(k), \(transposeA), \(transposeB), \(variant): element \(index) is \(c[index]), not \(expected)"
+        return "\(name): element \(index) is \(c[index]), not \(expected)"
       }
     }
     let intact = (0..<Self.guards).allSatisfy {
       c[m * n + $0] == Self.guardValue && slope[m * n + $0] == Self.guardValue
     }
-    return intact ? nil : "\(m) x \(n) x \(k), \(transposeA), \(transposeB), \(variant): memory after C was written"
+    return intact ? nil : "\(name): memory after C was written"
   }
 }
 

@@ -1,5 +1,5 @@
-// The matrix products of dense layers, with the biases, activations and slopes around them, by the kernels of this machine's
-// instruction set (Sources/CKernels). On other matrices BLAS is called (BLASScalar.swift).
+// The matrix products of dense layers, with the biases, activations and slopes around them, by the kernels of this
+// machine's instruction set (Sources/CKernels). On other matrices BLAS is called (BLASScalar.swift).
 
 import CKernels
 

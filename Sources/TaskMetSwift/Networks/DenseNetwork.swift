@@ -207,8 +207,8 @@ extension DenseNetwork {
     }
   }
 
-  /// Keeps the cotangents of c in the state for `secondOrderPullback`, and turns the state's curvatures into abar o sigma'': once
-  /// after each `forward`.
+  /// Keeps the cotangents of c in the state for `secondOrderPullback`, and turns the state's curvatures into
+  /// abar o sigma'': once after each `forward`.
   func keepCotangents<Scalar: BLASScalar>(
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, cotangent: UnsafePointer<Scalar>
   ) {
@@ -310,8 +310,8 @@ extension DenseNetwork {
     }
   }
 
-  /// gradient += J' cdot + sum over rows and outputs of c d2f w, where c is the cotangent of the last `keepCotangents`, w the
-  /// direction of the last `pushforward`, and cdot the given cotangent.
+  /// gradient += J' cdot + sum over rows and outputs of c d2f w, where c is the cotangent of the last `keepCotangents`,
+  /// w the direction of the last `pushforward`, and cdot the given cotangent.
   func secondOrderPullback<Scalar: BLASScalar>(
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, _ scratch: NetworkScratch<Scalar>,
     direction: UnsafePointer<Scalar>, cotangent: UnsafePointer<Scalar>, gradient: UnsafeMutablePointer<Scalar>

@@ -5,7 +5,8 @@ import COpenBLAS
 /// The dense algebra that the bits depend on besides the file.
 private var algebraDescription: String {
   let kernels = String(cString: machineKernels.name)
-  return "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads, \(kernels) kernels"
+  return
+    "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads, \(kernels) kernels"
 }
 
 extension Trainer {
