@@ -14,9 +14,9 @@
 //
 // A is m x k, with any distance between its rows and between its columns: a transposed matrix is one with the two
 // exchanged. B is k x n, or the transpose of an n x k matrix where `b_transposed` is not 0. Start: C itself where
-// `accumulate` is not 0; else `bias` (n elements) in every row; else 0. Ends: where `rectify` is not 0, C <- C > 0 ? C :
-// below C, and the factor (1 or below) goes to `slope` where that is not NULL; else C <- C o factor, where that is not
-// NULL. `slope` and `factor` are laid out as C.
+// `accumulate` is not 0; else `bias` (n elements) in every row; else 0. Ends: where `rectify` is not 0, C <- C > 0 ? C
+// : below C, and the factor (1 or below) goes to `slope` where that is not NULL; else C <- C o factor, where that is
+// not NULL. `slope` and `factor` are laid out as C.
 #define TASKMET_DECLARE_PRODUCT(Scalar, suffix)                                                                        \
     struct product_##suffix {                                                                                          \
         int64_t m, n, k;                                                                                               \

@@ -81,8 +81,8 @@ final class LinearSystem {
   /// The residual from its definition; returns |g - A v| / |g|.
   @discardableResult
   func computeResidual() throws -> Double {
-    if (0..<count).allSatisfy({ v[$0] == 0 }) {
-      // A cold start: no product is needed.
+    if products == 0, (0..<count).allSatisfy({ v[$0] == 0 }) {
+      // A cold start needs no product. Where v is still 0 at the end, one is taken: A may not be finite.
       residual.update(from: g, count: count)
     } else {
       try apply(v, into: residual)

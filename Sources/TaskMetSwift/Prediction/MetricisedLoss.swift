@@ -215,24 +215,25 @@ extension MetricisedLoss {
   func crossProduct(_ v: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) throws {
     let (n, theta) = (predictor.outputs, UnsafePointer(linearizationPoint.base))
     let entries = try checkedProduct(dataset.rows, n)
-    let u = try memory.crossTerms.reserve(try checkedProduct(3, entries) + dataset.rows)
-    let (e, lambdaE, alpha) = (u + entries, u + 2 * entries, u + 3 * entries)
-    alpha.update(repeating: -1 / Double(dataset.rows), count: dataset.rows)
-    if let weights = dataset.weights { multiplyElements(dataset.rows, alpha, by: weights.base) }
+    let u = try Buffer<Double>(count: entries)
+    let e = try Buffer<Double>(count: entries)
+    let lambdaE = try Buffer<Double>(count: entries)
+    let alpha = try Buffer<Double>(repeating: -1 / Double(dataset.rows), count: dataset.rows)
+    if let weights = dataset.weights { multiplyElements(dataset.rows, alpha.base, by: weights.base) }
     try plan.sum(partials: &memory.partials) { index, _ in
       let lane = memory.lanes[index]
       try forEachTile(index) { rows in
         let (start, count) = (rows.rows.lowerBound * n, rows.rows.count * n)
         let predictions = try lane.tile.forward(theta, rows.x)
         _ = weighResidual(rows, lane, predictions)
-        (e + start).update(from: lane.residual.base, count: count)
+        (e.base + start).update(from: lane.residual.base, count: count)
         rows.factors.apply(
-          rows: rows.rows.count, e + start, lambdaE + start, scratch: lane.metricScratch.base)
-        try lane.tile.pushforward(theta, direction: v, u + start)
+          rows: rows.rows.count, e.base + start, lambdaE.base + start, scratch: lane.metricScratch.base)
+        try lane.tile.pushforward(theta, direction: v, u.base + start)
       }
       return 0
     }
     try memory.workers.pullback(
-      dataset.x, .rankTwo(alpha: alpha, u: u, e: e, lambdaE: lambdaE), into: out)
+      dataset.x, .rankTwo(alpha: alpha.base, u: u.base, e: e.base, lambdaE: lambdaE.base), into: out)
   }
 }

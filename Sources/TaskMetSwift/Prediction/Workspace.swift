@@ -36,8 +36,6 @@ final class LossMemory {
   let lanes: [LossLane]
   let workers: MetricWorkers
   var partials = GrowingBuffer<Double>()
-  /// What the cross product keeps of every row.
-  var crossTerms = GrowingBuffer<Double>()
   /// theta's length: where products are taken, and room for a result that is not yet the caller's.
   let linearizationPoint: Buffer<Double>
   let result: Buffer<Double>
