@@ -313,7 +313,7 @@ struct KernelTests {
     let (x, y) = ([Double].normal(count, &random), [Double].normal(count, &random))
     expectEqual(shortDot(count, x, y), dot(x, y), to: 1e-14, scale: 1)
     var sums = [1.0, 2]
-    addColumnSums(count / 2, 2, x, to: &sums)
+    Double.addColumnSums(count / 2, 2, x, to: &sums)
     expectEqual(sums[1], 2 + (0..<(count / 2)).reduce(0) { $0 + x[2 * $1 + 1] }, to: 1e-14, scale: 1)
   }
 
@@ -377,7 +377,7 @@ struct KernelTests {
       let scratch = try NetworkScratch<Scalar>(network, capacity: 7)
       let gradient = try Buffer<Scalar>(repeating: 0, count: network.parameterCount)
       network.forward(theta.base, rows: 7, x.base, stride: 3, state)
-      network.pullback(theta.base, state, scratch, cotangent: c.base, gradient: nil)
+      network.keepCotangents(theta.base, state, cotangent: c.base)
       network.pushforward(theta.base, state, scratch, direction: w.base)
       network.secondOrderPullback(
         theta.base, state, scratch, direction: w.base, cotangent: scratch.outputTangents, gradient: gradient.base)

@@ -31,6 +31,7 @@ struct MatrixView {
 
   /// Row and column of the first element that is not finite.
   var firstNonFinite: (row: Int, column: Int)? {
+    if stride == columns, Double.areFinite(rows * columns, base) { return nil }
     for index in 0..<rows {
       if let column = TaskMetSwift.firstNonFinite(columns, row(index)) { return (index, column) }
     }

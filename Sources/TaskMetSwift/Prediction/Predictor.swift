@@ -205,7 +205,7 @@ private final class NetworkTile: PredictorTile {
   }
 
   func keep(_ theta: UnsafePointer<Double>, cotangent: UnsafePointer<Double>) throws {
-    network.pullback(theta, state, lane.scratch, cotangent: scaled(cotangent), gradient: nil)
+    network.keepCotangents(theta, state, cotangent: scaled(cotangent))
   }
 
   func pushforward(

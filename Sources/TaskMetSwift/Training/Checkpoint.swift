@@ -4,7 +4,9 @@ import COpenBLAS
 
 /// The dense algebra that the bits depend on besides the file.
 private var algebraDescription: String {
-  "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads"
+  let kernels = String(cString: machineKernels.name)
+  return
+    "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads, \(kernels) kernels"
 }
 
 extension Trainer {
