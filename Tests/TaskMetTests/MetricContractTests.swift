@@ -226,7 +226,9 @@ struct MetricSettingsTests {
     let data = try TestData(outputs: 3)
     let (x, other) = (data.dataset.x, try TestData(outputs: 3, seed: 2).dataset)
     let metric = try MetricSpec(factor: factor, scaling: .batchTraceStale).make(outputs: 3, data.x, rows: x)
-    func isDifferentiated(_ rows: MatrixView) throws -> Bool { try metric.differentiatesNormalization(rows: rows.rows, rows) }
+    func isDifferentiated(_ rows: MatrixView) throws -> Bool {
+      try metric.differentiatesNormalization(rows: rows.rows, rows)
+    }
     func update() throws { try metric.updateNormalization(rows: x) }
     #expect(try !isDifferentiated(x), "phi has changed since")
     try update()

@@ -36,7 +36,8 @@ final class MetricWorkers {
       let sum = try plan.sum(partials: &partials) { lane, _ in
         let rows = plan.rows(ofLane: lane)
         let part = cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs)
-        return try part.sumOfInnerProducts(rows: rows.count, outputs: metric.outputs, scale: 1 / metric.normalizationScale)
+        return try part.sumOfInnerProducts(
+          rows: rows.count, outputs: metric.outputs, scale: 1 / metric.normalizationScale)
           ?? lanes[lane].sumOfInnerProducts(rows: rows.count, x.rows(rows), part)
       }
       traceWeight = metric.traceWeight(rows: plan.rows, sumOfInnerProducts: sum)

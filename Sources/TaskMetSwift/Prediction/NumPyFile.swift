@@ -106,7 +106,9 @@ private struct NumPyHeader {
       switch key {
       case "descr":
         let type = text.string()
-        guard type == "<f8" else { throw fault("must hold little-endian float64 ('<f8'), has descr \(type ?? "of another kind")") }
+        guard type == "<f8" else {
+          throw fault("must hold little-endian float64 ('<f8'), has descr \(type ?? "of another kind")")
+        }
       case "fortran_order":
         guard text.take("False") else { throw fault("must have fortran_order False: rows one after the other") }
       case "shape":

@@ -338,7 +338,8 @@ extension Trainer {
       inner, theta, steps: options.integer(.innerIterations) * state.innerFactor,
       innerOptions(rate: record[.metricRate]), &next.innerOptimizer, &next.random, &record)
     let (verdict, model) = try judge(theta, &next.random, &record)
-    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * (try targetSize()))) else {
+    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * (try targetSize())))
+    else {
       throw TaskMetError.numerical(
         "the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
     }
