@@ -130,13 +130,20 @@ _keys = itertools.count(1)
 _owners: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
+def register(owner: Any) -> int:
+    """A `user` pointer by which `entry` finds the owner, which must be kept alive by whatever uses the callbacks."""
+    key = next(_keys)
+    _owners[key] = owner
+    return key
+
+
 #: Owners whose functions the library calls on threads of its own as well; what they raise there is kept with them.
 _threaded: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def register_threaded(owner: Any) -> int:
-    """The same for an owner (with an attribute `_failure`) that is also called on threads of the library's own: the native
-    call that fails for it raises what it raised there."""
+    """The same for an owner (with an attribute `_failure`) that is also called on threads of the library's own: the
+    native call that fails for it raises what it raised there."""
     _threaded.add(owner)
     return register(owner)
 
@@ -148,13 +155,6 @@ def _take_failure() -> BaseException | None:
         if failure is not None:
             return failure
     return None
-
-
-def register(owner: Any) -> int:
-    """A `user` pointer by which `entry` finds the owner, which must be kept alive by whatever uses the callbacks."""
-    key = next(_keys)
-    _owners[key] = owner
-    return key
 
 
 def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:
