@@ -204,7 +204,7 @@ struct ParallelLoopTests {
     #expect(visits.array.prefix(count).allSatisfy { $0 == 1 })
   }
 
-  @Test("the error of the lowest index is thrown, after the loop has ended", arguments: [1, 2, 8])
+  @Test("the error of the lowest index is thrown, and no iteration before it is left out", arguments: [1, 2, 8])
   func errors(_ threads: Int) throws {
     struct Failure: Error { let index: Int }
     for _ in 0..<20 {
@@ -219,7 +219,7 @@ struct ParallelLoopTests {
         #expect(failure.index == 7)
       }
       #expect(visits.array.prefix(8).allSatisfy { $0 == 1 })
-      if threads > 1 { #expect(visits.array.allSatisfy { $0 == 1 }) }
+      #expect(visits.array.allSatisfy { $0 <= 1 }, "each at most once")
     }
   }
 }
