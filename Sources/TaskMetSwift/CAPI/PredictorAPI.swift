@@ -171,8 +171,8 @@ public func taskmet_predictor_fit_standardization(
       let inputs = Int(what) & TASKMET_STANDARDIZE_INPUTS != 0
       let targets = Int(what) & TASKMET_STANDARDIZE_TARGETS != 0
       object.setStandardization(
-        inputs: inputs ? try Standardization(measuring: data.x) : object.inputStandardization,
-        targets: targets ? try Standardization(measuring: data.y) : object.targetStandardization)
+        inputs: inputs ? try Standardization(measuring: data.featureRows) : object.inputStandardization,
+        targets: targets ? try Standardization(measuring: data.targetRows) : object.targetStandardization)
     }
   }
 }
@@ -189,7 +189,7 @@ public func taskmet_predictor_predict(
     let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
-      try object.predict(object.parameters, x, into: result.base, stride: object.outputs)
+      try object.predict(object.parameters, BlockedMatrix(x), into: result.base, stride: object.outputs)
     }
     try deliver(result, rows: rows, columns: object.outputs, to: out, stride: out_stride, "the prediction")
   }
@@ -207,7 +207,7 @@ public func taskmet_predictor_vjp(
     let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x")
     let c = try requireMatrix(c, rows: rows, columns: object.outputs, stride: c_stride, "c")
     let result = try Buffer<Double>(count: object.parameterCount)
-    try withAccess(reading: [object]) { try object.pullback(object.parameters, x, c, into: result.base) }
+    try withAccess(reading: [object]) { try object.pullback(object.parameters, BlockedMatrix(x), c, into: result.base) }
     try deliver(result, to: out, "the product")
   }
 }
@@ -225,7 +225,7 @@ public func taskmet_predictor_jvp(
     let v = try requireVector(v, count, object.parameterCount, "v", "count")
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
-      try object.pushforward(object.parameters, x, v, into: result.base, stride: object.outputs)
+      try object.pushforward(object.parameters, BlockedMatrix(x), v, into: result.base, stride: object.outputs)
     }
     try deliver(result, rows: rows, columns: object.outputs, to: out, stride: out_stride, "the product")
   }

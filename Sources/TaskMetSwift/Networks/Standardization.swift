@@ -43,17 +43,21 @@ struct Standardization {
   }
 
   /// The columns' means and population standard deviations; 1 for a column that does not vary beyond rounding.
-  init(measuring x: MatrixView) throws {
+  init(measuring x: BlockedMatrix) throws {
     mean = try Buffer(repeating: 0, count: x.columns)
     scale = try Buffer(repeating: 0, count: x.columns)
     let rows = Double(x.rows)
-    for row in 0..<x.rows {
-      for column in 0..<x.columns { mean[column] += x.row(row)[column] / rows }
+    try x.forEachBlock { [mean] _, block in
+      for row in 0..<block.rows {
+        for column in 0..<block.columns { mean[column] += block.row(row)[column] / rows }
+      }
     }
-    for row in 0..<x.rows {
-      for column in 0..<x.columns {
-        let deviation = x.row(row)[column] - mean[column]
-        scale[column] += deviation * deviation / rows
+    try x.forEachBlock { [mean, scale] _, block in
+      for row in 0..<block.rows {
+        for column in 0..<block.columns {
+          let deviation = block.row(row)[column] - mean[column]
+          scale[column] += deviation * deviation / rows
+        }
       }
     }
     for column in 0..<x.columns {

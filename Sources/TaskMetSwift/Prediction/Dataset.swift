@@ -14,14 +14,18 @@ struct InstanceContext {
   }
 }
 
-/// N rows: x (N x d), y (N x n), s_i >= 0.
+/// Where rows are.
+private enum RowStorage {
+  case memory(x: MatrixView, y: MatrixView)
+  case source(RowSource)
+}
+
+/// N rows: x (N x d), y (N x n), s_i >= 0. They are in memory, or streamed: read by blocks at each use.
 final class Dataset: SharedObject {
   override var kind: StaticString { "dataset" }
 
   let features: Int
   let targets: Int
-  private(set) var x: MatrixView
-  private(set) var y: MatrixView
   /// nil for all ones.
   private(set) var weights: Buffer<Double>?
   /// First row of each instance, and the number of rows; nil where each row is its own instance.
@@ -30,6 +34,7 @@ final class Dataset: SharedObject {
   private(set) var context: InstanceContext?
   /// Grows with each change: what caches are valid for.
   private(set) var version = 0
+  private var storage: RowStorage
   private var xBuffer: Buffer<Double>?
   private var yBuffer: Buffer<Double>?
   /// The owner of borrowed arrays, told when the dataset is gone.
@@ -47,7 +52,7 @@ final class Dataset: SharedObject {
     }
   }
 
-  var rows: Int { x.rows }
+  var rows: Int { features(of: storage).rows }
   var instanceCount: Int { offsets.map { $0.count - 1 } ?? rows }
 
   func rowRange(ofInstance instance: Int) -> Range<Int> {
@@ -64,11 +69,19 @@ final class Dataset: SharedObject {
         if let weights, weights.count == rows.count { return weights }
         return try Buffer<Double>(count: rows.count)
       }
-    for index in 0..<rows.count {
-      let row = rows[index]
-      (xRoom.base + index * features).update(from: source.x.row(row), count: features)
-      (yRoom.base + index * targets).update(from: source.y.row(row), count: targets)
-      if let newWeights, let old = source.weights { newWeights[index] = old[row] }
+    switch source.storage {
+    case .memory(let x, let y):
+      for index in 0..<rows.count {
+        (xRoom.base + index * features).update(from: x.row(rows[index]), count: features)
+        (yRoom.base + index * targets).update(from: y.row(rows[index]), count: targets)
+      }
+    case .source(let reader):
+      try forEachRun(rows, limit: reader.blockRows) { index, run in
+        try reader.read(run, x: xRoom.base + index * features, y: yRoom.base + index * targets)
+      }
+    }
+    if let newWeights, let old = source.weights {
+      for index in 0..<rows.count { newWeights[index] = old[rows[index]] }
     }
     adopt(xRoom, yRoom, rows: rows.count)
     weights = newWeights
@@ -81,8 +94,7 @@ final class Dataset: SharedObject {
     features = source.features
     targets = source.targets
     borrowed = nil
-    x = source.x
-    y = source.y
+    storage = source.storage
     super.init()
     try gather(rows, of: source)
   }
@@ -109,8 +121,7 @@ final class Dataset: SharedObject {
     features = x.columns
     targets = y.columns
     borrowed = nil
-    self.x = x
-    self.y = y
+    storage = .memory(x: x, y: y)
     super.init()
     try store(x, y)
   }
@@ -120,8 +131,25 @@ final class Dataset: SharedObject {
     features = x.columns
     targets = y.columns
     borrowed = owner
-    self.x = x
-    self.y = y
+    storage = .memory(x: x, y: y)
+  }
+
+  /// With rows that are read when they are needed.
+  init(_ source: RowSource) {
+    features = source.features
+    targets = source.targets
+    borrowed = nil
+    storage = .source(source)
+  }
+
+  /// With the rows and the instances of another dataset, which must not be refilled; without its weights and its context.
+  init(sharingRowsOf other: Dataset) {
+    features = other.features
+    targets = other.targets
+    borrowed = other.borrowed
+    storage = other.storage
+    (xBuffer, yBuffer) = (other.xBuffer, other.yBuffer)
+    offsets = other.offsets
   }
 
   /// Memory for that many rows: the present one where it is large enough.
@@ -137,8 +165,9 @@ final class Dataset: SharedObject {
 
   private func adopt(_ xRoom: Buffer<Double>, _ yRoom: Buffer<Double>, rows: Int) {
     (xBuffer, yBuffer) = (xRoom, yRoom)
-    x = MatrixView(xRoom.base, rows: rows, columns: features)
-    y = MatrixView(yRoom.base, rows: rows, columns: targets)
+    storage = .memory(
+      x: MatrixView(xRoom.base, rows: rows, columns: features),
+      y: MatrixView(yRoom.base, rows: rows, columns: targets))
     version += 1
   }
 
@@ -153,6 +182,7 @@ final class Dataset: SharedObject {
   func refill(_ x: MatrixView, _ y: MatrixView, weights: UnsafePointer<Double>?) throws {
     try requireUnheld()
     guard borrowed == nil else { throw TaskMetError.state("a borrowed dataset cannot be refilled") }
+    guard !isStreamed else { throw TaskMetError.state("a streamed dataset cannot be refilled") }
     let newWeights = try weights.map { try Buffer(copying: $0, count: x.rows) }
     try store(x, y)
     self.weights = newWeights
@@ -177,5 +207,54 @@ final class Dataset: SharedObject {
     try requireUnheld()
     context = new
     version += 1
+  }
+}
+
+// MARK: - Rows
+
+extension Dataset {
+  var isStreamed: Bool {
+    if case .source = storage { return true }
+    return false
+  }
+
+  /// Rows that are best asked for at once.
+  var blockRows: Int { featureRows.blockRows }
+
+  /// x, N x d.
+  var featureRows: BlockedMatrix { features(of: storage) }
+
+  /// y, N x n.
+  var targetRows: BlockedMatrix {
+    switch storage {
+    case .memory(_, let y): BlockedMatrix(y)
+    case .source(let source): BlockedMatrix(targetsOf: source)
+    }
+  }
+
+  private func features(of storage: RowStorage) -> BlockedMatrix {
+    switch storage {
+    case .memory(let x, _): BlockedMatrix(x)
+    case .source(let source): BlockedMatrix(featuresOf: source)
+    }
+  }
+
+  /// Both sides of some rows, valid until the room's next use. `end`: rows up to there will be asked for next.
+  func block(_ rows: Range<Int>, until end: Int, in room: RowBlock) throws -> (x: MatrixView, y: MatrixView) {
+    switch storage {
+    case .memory(let x, let y): return (x.rows(rows), y.rows(rows))
+    case .source(let source): return try room.read(rows, until: end, of: source, .both)
+    }
+  }
+}
+
+/// Calls body with the position of each run of consecutive rows in a list, and the run, which has at most `limit` rows.
+private func forEachRun(_ rows: Buffer<Int>, limit: Int, _ body: (Int, Range<Int>) throws -> Void) throws {
+  var start = 0
+  while start < rows.count {
+    var end = start + 1
+    while end < rows.count, end - start < limit, rows[end] == rows[end - 1] + 1 { end += 1 }
+    try body(start, rows[start]..<(rows[start] + end - start))
+    start = end
   }
 }

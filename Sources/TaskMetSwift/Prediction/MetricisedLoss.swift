@@ -7,6 +7,8 @@
 //
 // While a loss exists, phi does not change: the metric is evaluated once.
 
+import Glibc
+
 /// L_pred of one predictor, metric and dataset. theta is an argument: the predictor's own parameters are not looked at.
 final class MetricisedLoss {
   let predictor: Predictor
@@ -15,8 +17,10 @@ final class MetricisedLoss {
   let rho: Double
   let memory: LossMemory
   let parameterCount: Int
-  /// Called before each pass over the data; may throw to end the computation.
+  /// Called on this thread before each pass over the data, and where rows are streamed within it; may throw to end the
+  /// computation.
   var poll: (() throws -> Void)?
+  private let thread = pthread_self()
   private let penalizedRanges: [Range<Int>]
   /// theta of the last `linearize`.
   private var linearizationPoint: Buffer<Double> { memory.linearizationPoint }
@@ -32,7 +36,7 @@ final class MetricisedLoss {
     self.dataset = dataset
     self.rho = rho
     parameterCount = predictor.parameterCount
-    memory = try workspace.memory(predictor, metric, rows: dataset.rows)
+    memory = try workspace.memory(predictor, metric, dataset)
     var start = 0
     penalizedRanges =
       predictor.unpenalizedRanges.map { range in
@@ -70,18 +74,43 @@ extension MetricisedLoss {
     let tile: Int
     let rows: Range<Int>
     let x: MatrixView
+    let y: MatrixView
     let factors: MetricFactors
   }
 
   private var plan: RowReduction { memory.plan }
 
-  private func forEachTile(_ lane: Int, _ body: (TileRows) throws -> Void) rethrows {
+  private func forEachTile(_ lane: Int, _ body: (TileRows) throws -> Void) throws {
+    let end = plan.rows(ofLane: lane).upperBound
     for tile in plan.tiles(ofLane: lane) {
       let rows = plan.rows(ofTile: tile)
+      if dataset.isStreamed, pthread_equal(thread, pthread_self()) != 0 { try poll?() }
+      let block = try dataset.block(rows, until: end, in: memory.lanes[lane].block)
       try body(
         TileRows(
-          tile: tile, rows: rows, x: dataset.x.rows(rows),
-          factors: memory.factors(lane: lane, rows: rows, dataset.x)))
+          tile: tile, rows: rows, x: block.x, y: block.y,
+          factors: try memory.factors(lane: lane, rows: rows, block.x)))
+    }
+  }
+
+  /// The same for products at the point of `linearize`, whose tiles keep their rows where they are kept themselves: then y is
+  /// not looked at, and nothing is read.
+  private func forEachLinearizedTile(
+    _ lane: Int, _ body: (TileRows, any PredictorTile) throws -> Void
+  ) throws {
+    guard memory.keepsLinearization else {
+      return try forEachTile(lane) { rows in
+        try linearize(rows, lane: lane)
+        try body(rows, memory.linearizedTile(lane: lane, tile: rows.tile))
+      }
+    }
+    for tile in plan.tiles(ofLane: lane) {
+      let rows = plan.rows(ofTile: tile)
+      let x = memory.keptInputs(tile: tile) ?? dataset.featureRows.inMemory!.rows(rows)
+      let factors = try memory.factors(lane: lane, rows: rows, x)
+      try body(
+        TileRows(tile: tile, rows: rows, x: x, y: x, factors: factors),
+        memory.linearizedTile(lane: lane, tile: tile))
     }
   }
 
@@ -106,8 +135,8 @@ extension MetricisedLoss {
   private func weighResidual(_ rows: TileRows, _ lane: LossLane, _ predictions: UnsafePointer<Double>) -> Double {
     let n = predictor.outputs
     let residual = lane.residual.base
-    for (index, row) in rows.rows.enumerated() {
-      let y = dataset.y.row(row)
+    for index in 0..<rows.rows.count {
+      let y = rows.y.row(index)
       for k in 0..<n { residual[index * n + k] = predictions[index * n + k] - y[k] }
     }
     applyMetric(rows, lane, residual, lane.weighted.base)
@@ -162,14 +191,8 @@ extension MetricisedLoss {
     let tile = memory.linearizedTile(lane: index, tile: rows.tile)
     let lane = memory.lanes[index]
     let theta = UnsafePointer(linearizationPoint.base)
-    _ = weighResidual(rows, lane, try tile.forward(theta, rows.x))
+    _ = weighResidual(rows, lane, try tile.forward(theta, memory.keepInputs(rows.x, tile: rows.tile)))
     if !predictor.hasNoCurvature { try tile.keep(theta, cotangent: lane.weighted.base) }
-  }
-
-  /// The tile at the linearisation point.
-  private func linearizedTile(_ rows: TileRows, lane: Int) throws -> any PredictorTile {
-    if !memory.keepsLinearization { try linearize(rows, lane: lane) }
-    return memory.linearizedTile(lane: lane, tile: rows.tile)
   }
 
   /// out = H w, or G w, at the point of `linearize`.
@@ -181,8 +204,7 @@ extension MetricisedLoss {
     try poll?()
     try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
       let lane = memory.lanes[index]
-      try forEachTile(index) { rows in
-        let tile = try linearizedTile(rows, lane: index)
+      try forEachLinearizedTile(index) { rows, tile in
         try tile.pushforward(theta, direction: w, lane.tangent.base)
         applyMetric(rows, lane, lane.tangent.base, lane.weighted.base)
         if firstOrder {
@@ -201,8 +223,7 @@ extension MetricisedLoss {
     let theta = UnsafePointer(linearizationPoint.base)
     try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
       let lane = memory.lanes[index]
-      try forEachTile(index) { rows in
-        let tile = try linearizedTile(rows, lane: index)
+      try forEachLinearizedTile(index) { rows, tile in
         c.rows(rows.rows).copy(to: lane.tangent.base)
         try tile.pullback(theta, cotangent: lane.tangent.base, gradient: partial)
       }
@@ -234,6 +255,6 @@ extension MetricisedLoss {
       return 0
     }
     try memory.workers.pullback(
-      dataset.x, .rankTwo(alpha: alpha.base, u: u.base, e: e.base, lambdaE: lambdaE.base), into: out)
+      dataset.featureRows, .rankTwo(alpha: alpha.base, u: u.base, e: e.base, lambdaE: lambdaE.base), into: out)
   }
 }

@@ -16,10 +16,10 @@ final class Workspace: SharedObject {
   }
 
   /// The memory for a loss of these shapes: the kept one where it fits.
-  func memory(_ predictor: Predictor, _ metric: Metric, rows: Int) throws -> LossMemory {
-    if let kept, kept.fits(predictor, metric, rows: rows) { return kept }
+  func memory(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws -> LossMemory {
+    if let kept, kept.fits(predictor, metric, dataset) { return kept }
     kept = nil
-    let memory = try LossMemory(predictor, metric, rows: rows, self)
+    let memory = try LossMemory(predictor, metric, dataset, self)
     kept = memory
     return memory
   }
@@ -42,14 +42,21 @@ final class LossMemory {
   /// One for each tile where they fit, else one for each lane. Made when first needed.
   private var linearized: [(any PredictorTile)?]
   let keepsLinearization: Bool
+  /// The features of kept tiles, where the dataset's own do not stay in memory.
+  private let keptFeatures: [Buffer<Double>]
+  private let isStreamed: Bool
   fileprivate let cache: FactorCache?
 
-  init(_ predictor: Predictor, _ metric: Metric, rows: Int, _ workspace: Workspace) throws {
+  init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, _ workspace: Workspace) throws {
     self.predictor = predictor
     self.metric = metric
+    isStreamed = dataset.isStreamed
+    let rows = dataset.rows
+    // A predictor that wants all rows at once gets those that are read at once; always on the calling thread.
+    let tileRows = predictor.tileRows ?? (isStreamed ? dataset.blockRows : nil)
     let plan = RowReduction(
-      rows: rows, tileRows: predictor.tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
-      threads: workspace.threads)
+      rows: rows, tileRows: tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
+      threads: predictor.tileRows == nil ? 1 : workspace.threads)
     self.plan = plan
     workers = try MetricWorkers(metric, plan: plan)
     linearizationPoint = try Buffer(count: predictor.parameterCount)
@@ -60,7 +67,12 @@ final class LossMemory {
     lanes = try (0..<plan.laneCount).map { _ in
       try LossLane(predictor, metric, rows: plan.tileRows, ownsFactors: !cached)
     }
-    keepsLinearization = try checkedProduct(rows, predictor.bytesPerRow) <= Self.linearizationBytes
+    let bytesPerRow = max(predictor.bytesPerRow, isStreamed ? 8 * (predictor.inputs + predictor.outputs) : 0)
+    let keeps = try checkedProduct(rows, bytesPerRow) <= Self.linearizationBytes
+    keepsLinearization = keeps
+    keptFeatures = try (0..<(keeps && isStreamed ? plan.tileCount : 0)).map {
+      try Buffer(count: try checkedProduct(plan.rows(ofTile: $0).count, predictor.inputs))
+    }
     linearized = Array(repeating: nil, count: keepsLinearization ? plan.tileCount : plan.laneCount)
     // Made now, so that the lanes' threads only read the array.
     for index in linearized.indices {
@@ -69,8 +81,22 @@ final class LossMemory {
     }
   }
 
-  func fits(_ predictor: Predictor, _ metric: Metric, rows: Int) -> Bool {
-    self.predictor === predictor && self.metric === metric && plan.rows == rows
+  func fits(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) -> Bool {
+    self.predictor === predictor && self.metric === metric && plan.rows == dataset.rows
+      && isStreamed == dataset.isStreamed
+  }
+
+  /// A tile's features, where they are kept.
+  func keptInputs(tile: Int) -> MatrixView? {
+    if keptFeatures.isEmpty { return nil }
+    return MatrixView(keptFeatures[tile].base, rows: plan.rows(ofTile: tile).count, columns: predictor.inputs)
+  }
+
+  /// Keeps a tile's features where that is necessary; returns them as they can be looked at later.
+  func keepInputs(_ x: MatrixView, tile: Int) -> MatrixView {
+    guard let kept = keptInputs(tile: tile) else { return x }
+    x.copy(to: keptFeatures[tile].base)
+    return kept
   }
 
   func linearizedTile(lane: Int, tile: Int) -> any PredictorTile { linearized[keepsLinearization ? tile : lane]! }
@@ -88,23 +114,25 @@ final class LossMemory {
   func updateNormalization(_ dataset: Dataset) throws {
     guard let cache, metric.network != nil else {
       let workers = workers
-      return try metric.updateNormalization(rows: dataset.rows, dataset.x) { try workers.meanTrace(dataset.x) }
+      return try metric.updateNormalization(rows: dataset.rows, dataset.featureRows) {
+        try workers.meanTrace(dataset.featureRows)
+      }
     }
     try cache.fill(metric, dataset, workers, &partials)
     let sum = try plan.sum(partials: &partials) { lane, _ in
       plan.rows(ofLane: lane).reduce(0) { $0 + (cache.factors?.trace($1) ?? .nan) }
     }
     let mean = sum / (Double(dataset.rows) * Double(metric.outputs))
-    try metric.updateNormalization(rows: dataset.rows, dataset.x) { mean }
+    try metric.updateNormalization(rows: dataset.rows, dataset.featureRows) { mean }
     cache.renormalize(metric, dataset, workers)
   }
 
-  /// The factors of a tile's rows.
-  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) -> MetricFactors {
+  /// The factors of a tile's rows; x: their features.
+  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) throws -> MetricFactors {
     if let cache { return cache.factors!.advanced(by: rows.lowerBound) }
     let memory = lanes[lane]
-    return workers.lanes[lane].factors(
-      rows: rows.count, x.rows(rows), entries: memory.entries!.base, scales: memory.scales!.base)
+    return try workers.lanes[lane].factors(
+      rows: rows.count, BlockedMatrix(x), entries: memory.entries!.base, scales: memory.scales!.base)
   }
 }
 
@@ -134,13 +162,13 @@ private final class FactorCache {
     if let source, source == now, factors != nil { return }
     source = nil
     if metric.network == nil {
-      factors = workers.lanes[0].factors(rows: 1, nil, entries: entries.base, scales: scales.base)
+      factors = try workers.lanes[0].factors(rows: 1, nil, entries: entries.base, scales: scales.base)
     } else {
       let plan = workers.plan
       try plan.sum(partials: &partials) { lane, _ in
         let rows = plan.rows(ofLane: lane)
-        let part = workers.lanes[lane].factors(
-          rows: rows.count, dataset.x.rows(rows), entries: entries.base + rows.lowerBound * metric.entryCount,
+        let part = try workers.lanes[lane].factors(
+          rows: rows.count, dataset.featureRows.rows(rows), entries: entries.base + rows.lowerBound * metric.entryCount,
           scales: scales.base + rows.lowerBound)
         if lane == 0 { factors = part }
         return 0
@@ -185,6 +213,8 @@ final class LossLane {
   let tangent: Buffer<Double>
   /// rows x rank, for products with the metric.
   let metricScratch: Buffer<Double>
+  /// The rows, where the dataset's are streamed.
+  let block = RowBlock()
   /// A tile's factors where they are not cached.
   let entries: Buffer<Double>?
   let scales: Buffer<Double>?

@@ -34,7 +34,7 @@ final class InnerTraining {
 
   /// Sets m of batch_trace on the training rows.
   func updateNormalization() throws {
-    try fullWorkspace.memory(predictor, metric, rows: dataset.rows).updateNormalization(dataset)
+    try fullWorkspace.memory(predictor, metric, dataset).updateNormalization(dataset)
   }
 
   /// The solver that "auto" stands for.
