@@ -25,9 +25,14 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CTaskMet", path: "Sources/CTaskMet"),
     .systemLibrary(name: "COpenBLAS", path: "Sources/COpenBLAS"),
+    // Matrix products for several instruction sets, one of which is chosen when the library runs.
+    .target(
+      name: "CKernels",
+      exclude: ["kernels.inc", "scalar.inc"],
+      cSettings: [.unsafeFlags(["-O2", "-fno-math-errno"])]),
     .target(
       name: "TaskMetSwift",
-      dependencies: ["CTaskMet", "COpenBLAS"],
+      dependencies: ["CTaskMet", "COpenBLAS", "CKernels"],
       swiftSettings: [.unsafeFlags(["-Xcc", "-fno-math-errno"])]),
     // The shared library's linker flags alone: programs and tests that link TaskMetSwift itself must not get them.
     .target(name: "TaskMetLibrary", dependencies: ["TaskMetSwift"], linkerSettings: linker),
@@ -45,7 +50,7 @@ let package = Package(
       path: "Sources/taskmet"),
     .testTarget(
       name: "TaskMetTests",
-      dependencies: ["TaskMetSwift"],
+      dependencies: ["TaskMetSwift", "CKernels"],
       path: "Tests/TaskMetTests"),
     .testTarget(
       name: "TaskMetExperimentsTests",

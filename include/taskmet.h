@@ -206,10 +206,40 @@ taskmet_status taskmet_dataset_borrow_f32(int64_t rows, int64_t features, const 
                                           void (*release)(void *owner), void *owner,
                                           taskmet_dataset **dataset);
 
+/* Reads rows of a streamed dataset: count >= 1 rows from first_row on.
+ *   x    count x features, contiguous; y: count x targets. Both arrive filled with NaN and must be filled with finite numbers,
+ *        the same ones whenever a row is asked for
+ * Returns TASKMET_CALLBACK_OK; any other answer, and a number that is not finite, is TASKMET_ERROR_CALLBACK for the call that
+ * needed the rows. */
+typedef int32_t (*taskmet_read_fn)(void *user, int64_t first_row, int64_t count, double *x, double *y);
+
+/* A streamed dataset, for data larger than memory: its rows are not kept, but read by blocks whenever they are needed, by
+ * every function that takes a dataset. The results have the same bits as with the same rows in memory.
+ *   read        is called for at most 512 KiB of rows at once, but for 128 rows at least where as many are left; on the
+ *               thread that called the library, and with a workspace or a trainer of several threads also on the library's
+ *               own, several at a time: a reader that cannot do that takes a lock
+ *   free_user   called once with user when the last object that holds the dataset is gone; may be NULL; not called when this
+ *               function fails
+ * Nothing is read here. Memory: two blocks for each of at most 8 lanes, whatever N is; a batch's own rows; what the metric's
+ * cache and kept linearisations are allowed (metric_cache_bytes; 64 MiB); and what has N x n numbers by its nature:
+ * predictions, targets and gradients of a task that judges all instances, three such arrays in a hypergradient.
+ * A callback predictor gets a block at a time, where it would get all rows of a dataset in memory at once (its sums are then
+ * rounded otherwise). In a task's batch of all instances inputs is NULL. */
+taskmet_status taskmet_dataset_create_from_callback(int64_t rows, int64_t features, int64_t targets,
+                                                    taskmet_read_fn read, void *user, void (*free_user)(void *user),
+                                                    taskmet_dataset **dataset);
+
+/* A streamed dataset from two .npy files of NumPy's (version 1.0 or 2.0, little-endian float64, C order): x_path of shape
+ * (rows, features), y_path of shape (rows, targets) or (rows,). Headers and files' sizes are checked here; anything else than
+ * such an array, whole and without more behind it, is FORMAT. The files stay open, and are read by blocks rather than mapped:
+ * one that becomes shorter is TASKMET_ERROR_IO for the call that needed the rows, where a mapping would kill the process;
+ * a number that is not finite is FORMAT. They must not change while the dataset lives. */
+taskmet_status taskmet_dataset_create_from_files(const char *x_path, const char *y_path, taskmet_dataset **dataset);
+
 void taskmet_dataset_destroy(taskmet_dataset *dataset);
 
 /* New contents (a minibatch) in place of the old ones, without a new object: N may change, d and n may not. weights: N, or
- * NULL (0) for all ones. Every row is its own instance again. A borrowed dataset cannot be refilled (STATE). */
+ * NULL (0) for all ones. Every row is its own instance again. A borrowed or streamed dataset cannot be refilled (STATE). */
 taskmet_status taskmet_dataset_refill(taskmet_dataset *dataset, int64_t rows, const double *x, int64_t x_stride,
                                       const double *y, int64_t y_stride,
                                       const double *weights, int64_t weights_count);
@@ -626,7 +656,7 @@ typedef struct taskmet_task_batch {
     int64_t features;
     const double *predictions; /* rows x outputs, contiguous */
     const double *targets;     /* rows x outputs, contiguous */
-    const double *inputs;      /* rows x features, contiguous */
+    const double *inputs;      /* rows x features, contiguous; NULL in a batch of all instances of a streamed dataset */
     taskmet_phase phase;
     int32_t reserved;
     const double *const *context;  /* instance_count pointers: what taskmet_dataset_set_context gave instance k; NULL where */

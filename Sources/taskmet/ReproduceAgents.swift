@@ -4,7 +4,7 @@ import ArgumentParser
 import TaskMetExperiments
 
 struct AgentArguments: ParsableArguments {
-  @Option(help: "Agents, apart by commas: mle, omd, taskmet. Default: the figure's.")
+  @Option(help: "Agents, apart by commas: mle, omd, vep, taskmet. Default: the figure's.")
   var agents: String?
 
   @Option(help: "Numbers of distracting coordinates, apart by commas. Default: the figure's.")

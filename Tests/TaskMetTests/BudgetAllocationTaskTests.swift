@@ -47,7 +47,7 @@ struct BudgetAllocationTaskTests {
     return try withExtendedLifetime(values) {
       let problem = DecisionProblem(
         instance: 0, rows: rows, outputs: users, features: 1, predictions: values.base, targets: values.base,
-        inputs: values.base, context: nil)
+        context: nil)
       let allocation = try EntropicAllocation(problem, budget: budget, gamma: gamma)
       try allocation.solve()
       return withExtendedLifetime(allocation) { (0..<rows).map { allocation.z[$0] } }
@@ -275,7 +275,7 @@ struct BudgetAllocationTaskTests {
     return try withExtendedLifetime(values) {
       let problem = DecisionProblem(
         instance: 0, rows: rows, outputs: users, features: 1, predictions: values.base, targets: values.base,
-        inputs: values.base, context: nil)
+        context: nil)
       let allocation = try PublishedAllocation(problem, budget: budget)
       try allocation.solve()
       let z = withExtendedLifetime(allocation) { (0..<rows).map { allocation.z[$0] } }

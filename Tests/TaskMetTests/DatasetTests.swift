@@ -49,7 +49,7 @@ struct DatasetTests {
     let batch = try TaskBatch(dataset, instances: Buffer([2, 0]), phase: .validation)
     #expect(batch.instances.array == [2, 0] && batch.offsets.array == [0, 3, 5] && batch.rows == 5)
     #expect(batch.targets.array == [-3, -4, -5, 0, -1])
-    #expect(batch.inputs.array == [3, 30, 4, 40, 5, 50, 0, 0, 1, 10] && batch.phase == .validation)
+    #expect(batch.inputs?.array == [3, 30, 4, 40, 5, 50, 0, 0, 1, 10] && batch.phase == .validation)
     let predictor = try NetworkPredictor(linearInputs: 2, outputs: 1, bias: false)
     try batch.predict(predictor, [1, 0.1])
     #expect(batch.predictions.array == [6, 8, 10, 0, 2])

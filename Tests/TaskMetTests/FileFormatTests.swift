@@ -191,7 +191,7 @@ struct ModelFileTests {
       #expect(back.normalizationScale == metric.normalizationScale && back.rank == metric.rank)
       #expect(try back.lambda(data.dataset.x) == metric.lambda(data.dataset.x), "\(spec.testDescription)")
       #expect(
-        back.differentiatesNormalization(rows: 5, data.dataset.x)
+        try back.differentiatesNormalization(rows: 5, data.dataset.x)
           == metric.differentiatesNormalization(rows: 5, data.dataset.x), "what m was made from is kept")
     }
   }

@@ -100,7 +100,8 @@ struct StandardizationTests {
   @Test("population mean and deviation; 1 for a column that does not vary beyond rounding")
   func measuring() throws {
     let padded = try Buffer(rows.flatMap { $0 + [.nan] })
-    let measured = try Standardization(measuring: MatrixView(padded.base, rows: 4, columns: 4, stride: 5))
+    let measured = try Standardization(
+      measuring: BlockedMatrix(MatrixView(padded.base, rows: 4, columns: 4, stride: 5)))
     expectEqual(measured.mean.array, [4, 5, 2.25e9, 1], to: 1e-15)
     let deviation = (rows.reduce(0) { $0 + pow($1[2] - 2.25e9, 2) } / 4).squareRoot()
     expectEqual(measured.scale.array, [Double(6.5).squareRoot(), 1, deviation, 1], to: 1e-14)
@@ -123,7 +124,9 @@ struct StandardizationTests {
   @Test("a deviation that overflows is an error")
   func overflow() throws {
     let x = try Buffer([1e300, -1e300])
-    expectError(.numerical) { _ = try Standardization(measuring: MatrixView(x.base, rows: 2, columns: 1)) }
+    expectError(.numerical) {
+      _ = try Standardization(measuring: BlockedMatrix(MatrixView(x.base, rows: 2, columns: 1)))
+    }
   }
 }
 
@@ -201,7 +204,7 @@ struct ParallelLoopTests {
     #expect(visits.array.prefix(count).allSatisfy { $0 == 1 })
   }
 
-  @Test("the error of the lowest index is thrown, after the loop has ended", arguments: [1, 2, 8])
+  @Test("the error of the lowest index is thrown, and no iteration before it is left out", arguments: [1, 2, 8])
   func errors(_ threads: Int) throws {
     struct Failure: Error { let index: Int }
     for _ in 0..<20 {
@@ -216,7 +219,7 @@ struct ParallelLoopTests {
         #expect(failure.index == 7)
       }
       #expect(visits.array.prefix(8).allSatisfy { $0 == 1 })
-      if threads > 1 { #expect(visits.array.allSatisfy { $0 == 1 }) }
+      #expect(visits.array.allSatisfy { $0 <= 1 }, "each at most once")
     }
   }
 }
@@ -313,7 +316,7 @@ struct KernelTests {
     let (x, y) = ([Double].normal(count, &random), [Double].normal(count, &random))
     expectEqual(shortDot(count, x, y), dot(x, y), to: 1e-14, scale: 1)
     var sums = [1.0, 2]
-    addColumnSums(count / 2, 2, x, to: &sums)
+    Double.addColumnSums(count / 2, 2, x, to: &sums)
     expectEqual(sums[1], 2 + (0..<(count / 2)).reduce(0) { $0 + x[2 * $1 + 1] }, to: 1e-14, scale: 1)
   }
 
@@ -377,7 +380,7 @@ struct KernelTests {
       let scratch = try NetworkScratch<Scalar>(network, capacity: 7)
       let gradient = try Buffer<Scalar>(repeating: 0, count: network.parameterCount)
       network.forward(theta.base, rows: 7, x.base, stride: 3, state)
-      network.pullback(theta.base, state, scratch, cotangent: c.base, gradient: nil)
+      network.keepCotangents(theta.base, state, cotangent: c.base)
       network.pushforward(theta.base, state, scratch, direction: w.base)
       network.secondOrderPullback(
         theta.base, state, scratch, direction: w.base, cotangent: scratch.outputTangents, gradient: gradient.base)

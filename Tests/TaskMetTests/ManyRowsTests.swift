@@ -139,10 +139,10 @@ struct ManyRowsTests {
     let (metric, dataset, theta) = (problem.metric, problem.data.dataset, problem.theta)
     let (expected, m) = (try Results(problem.loss(), theta), metric.normalizationScale)
     try metric.setParameters(metric.phi)  // m is out of date
-    let table = try problem.workspace.memory(problem.predictor, metric, rows: rowCount, .float64)
+    let table = try problem.workspace.memory(problem.predictor, metric, dataset, .float64)
     try table.updateNormalization(dataset)
     expectEqual(metric.normalizationScale, m, to: 1e-14)
-    #expect(metric.differentiatesNormalization(rows: rowCount, dataset.x))
+    #expect(try metric.differentiatesNormalization(rows: rowCount, dataset.x))
     let results = try Results(problem.loss(), theta)
     expectEqual(
       results.gradient + results.hessian + results.cross, expected.gradient + expected.hessian + expected.cross,
@@ -164,7 +164,7 @@ struct ManyRowsTests {
       let factor = FactorSpec(structure: .full, conditioning: conditional ? .hidden : .constant)
       let data = try TestData(rows: 300, outputs: 3)
       let metric = try MetricSpec(factor: factor, scaling: scaling).make(outputs: 3, data.x, rows: data.dataset.x)
-      let x = conditional ? data.dataset.x : nil
+      let x = conditional ? data.dataset.featureRows : nil
       let lambda = try metric.lambda(data.dataset.x)
       let off = lambda.enumerated().map { $1 - ($0 % 9 % 4 == 0 ? 1 : 0) }
       let signs = lambda.map { $0 > 0 ? 1.0 : -1 }

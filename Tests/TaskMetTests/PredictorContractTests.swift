@@ -24,7 +24,7 @@ struct PredictorContractTests {
     let data = try TestData(outputs: spec.outputs)
     let predictor = try spec.make(data.x)
     var out = [Double](repeating: -7, count: 5 * 5)
-    try predictor.predict(predictor.theta, data.dataset.x, into: &out, stride: 5)
+    try predictor.predict(predictor.theta, data.dataset.featureRows, into: &out, stride: 5)
     let expected = spec.predictions(predictor.theta, data.x).values
     for i in 0..<5 {
       expectEqual(Array(out[(5 * i)..<(5 * i + 3)]), expected.row(i), to: 1e-13)

@@ -2,7 +2,7 @@
 # run.sh <libdir> <includedir> <builddir>: builds the C tests of this folder against libtaskmet.so and runs them:
 #   1. with AddressSanitizer and UndefinedBehaviorSanitizer on the C side;
 #   2. without, at small sizes, under valgrind, if there is one.
-# test_memory.c, which limits its own memory, runs by itself instead.
+# The tests of memory, which limit or measure their own, run by themselves instead.
 # The last line is "c: N passed, M failed"; the exit status is 0 if nothing failed.
 #
 # Environment: CC (cc), TASKMET_NO_VALGRIND=1 leaves step 2 out, TASKMET_TEST=<name> runs that program alone.
@@ -111,17 +111,22 @@ run_valgrind() {
     fi
 }
 
-limits_memory() { [ "$(basename "$1")" = test_memory.c ]; }
+measures_memory() {
+    case "$(basename "$1")" in
+        test_memory.c | test_streaming_memory.c) true ;;
+        *) false ;;
+    esac
+}
 
 for source in "$here"/test_${TASKMET_TEST:-*}.c; do
-    if limits_memory "$source"; then run_plain "$source"; else run_sanitized "$source"; fi
+    if measures_memory "$source"; then run_plain "$source"; else run_sanitized "$source"; fi
 done
 
 if [ -n "${TASKMET_NO_VALGRIND:-}" ]; then
     echo "valgrind: left out"
 elif command -v valgrind >/dev/null 2>&1; then
     for source in "$here"/test_${TASKMET_TEST:-*}.c; do
-        limits_memory "$source" || run_valgrind "$source"
+        measures_memory "$source" || run_valgrind "$source"
     done
 else
     echo "valgrind: not found (Debian package valgrind); the runs under it are left out"

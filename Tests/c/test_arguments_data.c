@@ -30,6 +30,24 @@ static void test_dataset_create(void) {
                                                   &W.released, NULL));
 }
 
+static int32_t read_nothing(void *user, int64_t first, int64_t count, double *x, double *y) {
+    (void)user, (void)first, (void)count, (void)x, (void)y;
+    return TASKMET_CALLBACK_ERROR;
+}
+
+static void test_dataset_create_from_callback(void) {
+    REFUSE_SIZE("rows", taskmet_dataset_create_from_callback(bad, FEATURES, TARGETS, read_nothing, &W.freed, count_release,
+                                                             &O.made.dataset));
+    REFUSE_SIZE("features", taskmet_dataset_create_from_callback(ROWS, bad, TARGETS, read_nothing, &W.freed, count_release,
+                                                                 &O.made.dataset));
+    REFUSE_SIZE("targets", taskmet_dataset_create_from_callback(ROWS, FEATURES, bad, read_nothing, &W.freed, count_release,
+                                                                &O.made.dataset));
+    REFUSE_NULL("read", taskmet_dataset_create_from_callback(ROWS, FEATURES, TARGETS, NULL, &W.freed, count_release,
+                                                             &O.made.dataset));
+    REFUSE_NULL("dataset", taskmet_dataset_create_from_callback(ROWS, FEATURES, TARGETS, read_nothing, &W.freed,
+                                                                count_release, NULL));
+}
+
 /* What lies between the rows is not data, and a single row has no next one, however long its stride. */
 static void test_dataset_padding(void) {
     double x[ROWS * 5], y[ROWS * 4];
@@ -223,6 +241,7 @@ int main(int argc, char **argv) {
     test_versions_and_errors();
     make_world();
     test_dataset_create();
+    test_dataset_create_from_callback();
     test_dataset_padding();
     test_dataset_refill();
     test_dataset_instances();

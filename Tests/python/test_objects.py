@@ -85,7 +85,7 @@ def test_what_is_no_real_number_is_refused(array):
 def test_borrowed_arrays_live_as_long_as_they_are_read():
     """Dataset and trainer are what holds them; a trainer holds them although the dataset is closed."""
     mine = x.copy()
-    reference, before = weakref.ref(mine), len(data._borrowed)
+    reference, before = weakref.ref(mine), len(data._held)
     dataset = taskmet.Dataset(mine, y)
     trainer = taskmet.Trainer(*two_outputs()[:2], dataset, smooth, outer_iterations=1)
     dataset.close()
@@ -96,7 +96,7 @@ def test_borrowed_arrays_live_as_long_as_they_are_read():
     trainer.close()
     gc.collect()
     assert reference() is None
-    assert len(data._borrowed) == before
+    assert len(data._held) == before
 
 
 def test_a_borrowed_array_is_read_where_it_is():
@@ -110,11 +110,11 @@ def test_a_borrowed_array_is_read_where_it_is():
 
 
 def test_a_refused_dataset_keeps_nothing():
-    before = len(data._borrowed)
+    before = len(data._held)
     for bad in (np.nan, np.inf):
         with pytest.raises(taskmet.InvalidArgumentError, match=r"x\[0\]\[1\]|x\[0, 1\]|x.*finite"):
             taskmet.Dataset(np.where(np.arange(FEATURES) == 1, bad, x), y)
-    assert len(data._borrowed) == before
+    assert len(data._held) == before
 
 
 # ----------------------------------------------------------------------------------------------------------------------

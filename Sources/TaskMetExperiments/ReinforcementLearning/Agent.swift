@@ -1,4 +1,4 @@
-// The three agents: what each does with one minibatch (or two) after every step in the environment.
+// The agents: what each does with one minibatch (or two) after every step in the environment.
 
 import CTaskMet
 
@@ -7,6 +7,8 @@ public enum AgentKind: String, CaseIterable, Sendable {
   case mle
   /// Optimal model design (Nikishin et al. 2022): the model is trained on the task alone.
   case omd
+  /// The model gives the Bellman targets that real transitions give (value equivalence, Grimm et al. 2020).
+  case vep
   /// The model predicts as well as it can under a metric that is trained on the task.
   case taskmet
 }
@@ -79,6 +81,7 @@ final class Agent {
   let metric: StateMetric?
   private let qAdam: [Adam]
   private let implicit: ImplicitQGradient
+  private let equivalence: ValueEquivalence
   private var qGradients: [[Double]]
   private var taskGradient: [Double]
   private var y: [Double]
@@ -96,6 +99,7 @@ final class Agent {
       metric: try metric?.metric ?? Metric.identity(outputs: n), &random)
     qAdam = try q.networks.map { try Adam(count: $0.parameterCount, rate: settings.qRate) }
     implicit = ImplicitQGradient(q, settings.inverseHessian)
+    equivalence = ValueEquivalence(q)
     qGradients = q.networks.map { [Double](repeating: 0, count: $0.parameterCount) }
     taskGradient = [Double](repeating: 0, count: model.dynamics.parameterCount)
     y = [Double](repeating: 0, count: settings.batchRows)
@@ -104,7 +108,11 @@ final class Agent {
   /// The update after step number `step`. `draw` fills a minibatch; `first` and `second` are room for two.
   func update(step: Int, _ first: inout Batch, _ second: inout Batch, _ draw: (inout Batch) -> Void) throws {
     draw(&first)
-    if settings.kind != .omd { try model.fit(first) }
+    switch settings.kind {
+    case .mle, .taskmet: try model.fit(first)
+    case .vep: try fitValues(first)
+    case .omd: break
+    }
     if settings.qBatch == .separate {
       draw(&second)
       try updateQ(second)
@@ -112,10 +120,17 @@ final class Agent {
       try updateQ(first)
     }
     switch settings.kind {
-    case .mle: break
+    case .mle, .vep: break
     case .omd: try updateModel(first)
     case .taskmet: if step >= settings.metricStart { try updateMetric(first) }
     }
+  }
+
+  /// VEP: theta <- Adam(dL_VEP/dtheta).
+  private func fitValues(_ batch: Batch) throws {
+    try model.predict(batch)
+    try equivalence.update(batch, nextStates: model.nextStates, rewards: model.rewards)
+    try model.step(along: equivalence.cotangents)
   }
 
   /// omega <- one step of Adam on L_Q at the model's predictions, and the targets after it.

@@ -9,7 +9,7 @@ public enum AgentFigure: String, CaseIterable, Sendable {
   /// A model of too few units.
   case figure8
 
-  public var agents: [AgentKind] { self == .figure7 ? [.taskmet] : AgentKind.allCases }
+  public var agents: [AgentKind] { self == .figure7 ? [.taskmet] : [.mle, .omd, .taskmet] }
   public var distractors: [Int] {
     switch self {
     case .figure6: [0, 8, 16, 32]

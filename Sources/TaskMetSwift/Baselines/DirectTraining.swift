@@ -41,7 +41,8 @@ final class DirectTraining: InnerSteps {
     let c = try cotangent.flatMap { $0.count == count ? $0 : nil } ?? Buffer(count: count)
     cotangent = c
     let loss = try objective.evaluate(batch, of: dataset, gradient: c)
-    try predictor.pullback(theta, batch.x, MatrixView(c.base, rows: batch.rows, columns: batch.outputs), into: gradient)
+    try predictor.pullback(
+      theta, try batch.inputRows(), MatrixView(c.base, rows: batch.rows, columns: batch.outputs), into: gradient)
     return loss
   }
 

@@ -28,7 +28,7 @@ final class LODLTask: Task {
       parameterOffsets[k + 1] = parameterOffsets[k] + Int64(size)
     }
     targets = try Buffer(count: try checkedProduct(dataset.rows, outputs))
-    dataset.y.copy(to: targets.base)
+    try dataset.targetRows.copy(to: targets.base)
     let parameters = try Buffer<Double>(count: Int(parameterOffsets[count]))
     self.parameters = parameters
     let deviation = try Self.deviation(options, targets)

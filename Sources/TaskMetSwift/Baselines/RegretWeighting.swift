@@ -23,8 +23,7 @@ final class RegretWeighting: InnerSteps {
     self.predictor = predictor
     self.dataset = dataset
     self.tasks = tasks
-    weighted = Dataset(borrowing: dataset.x, dataset.y, CallbackUser(nil, free: nil))
-    if let offsets = dataset.offsets { try weighted.setOffsets(offsets.base, count: offsets.count) }
+    weighted = Dataset(sharingRowsOf: dataset)
     inner = InnerTraining(
       predictor, identity, weighted, threads: options.integer(.threads),
       metricCacheBytes: options.integer(.metricCacheBytes))

@@ -152,12 +152,12 @@ func requireOutput(
   return base
 }
 
-func requirePath(_ path: UnsafePointer<CChar>?) throws -> String {
+func requirePath(_ path: UnsafePointer<CChar>?, _ name: String = "path") throws -> String {
   // A repaired string would name another file.
-  guard let path = String(validatingCString: try requirePointer(path, "path")) else {
-    throw TaskMetError.invalidArgument("path must be UTF-8")
+  guard let path = String(validatingCString: try requirePointer(path, name)) else {
+    throw TaskMetError.invalidArgument("\(name) must be UTF-8")
   }
-  if path.isEmpty { throw TaskMetError.invalidArgument("path must not be empty") }
+  if path.isEmpty { throw TaskMetError.invalidArgument("\(name) must not be empty") }
   return path
 }
 

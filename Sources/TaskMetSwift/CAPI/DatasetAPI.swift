@@ -85,6 +85,35 @@ public func taskmet_dataset_borrow_f32(
   return createDataset("dataset_borrow_f32", rows, features, x, x_stride, targets, y, y_stride, dataset, owner)
 }
 
+@_cdecl("taskmet_dataset_create_from_callback") @implementation
+public func taskmet_dataset_create_from_callback(
+  _ rows: Int64, _ features: Int64, _ targets: Int64, _ read: taskmet_read_fn!, _ user: UnsafeMutableRawPointer!,
+  _ free_user: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("dataset_create_from_callback") {
+    let out = try requirePointer(dataset, "dataset")
+    let rows = try requireRowCount(rows)
+    let (features, targets) = (try requireWidth(features, "features"), try requireWidth(targets, "targets"))
+    guard let read else { throw TaskMetError.invalidArgument("read must not be NULL") }
+    let owner = CallbackUser(user, free: free_user)
+    let source = CallbackRows(rows: rows, features: features, targets: targets, read, owner)
+    out.pointee = try makeHandle(Dataset(source), owning: owner)
+  }
+}
+
+@_cdecl("taskmet_dataset_create_from_files") @implementation
+public func taskmet_dataset_create_from_files(
+  _ x_path: UnsafePointer<CChar>!, _ y_path: UnsafePointer<CChar>!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  call("dataset_create_from_files") {
+    let out = try requirePointer(dataset, "dataset")
+    let (xPath, yPath) = (try requirePath(x_path, "x_path"), try requirePath(y_path, "y_path"))
+    let source = try FileRows(
+      x: try NumPyFile(xPath, "x_path", vector: false), y: try NumPyFile(yPath, "y_path", vector: true))
+    out.pointee = try makeHandle(Dataset(source))
+  }
+}
+
 @_cdecl("taskmet_dataset_destroy") @implementation
 public func taskmet_dataset_destroy(_ dataset: OpaquePointer!) { destroyHandle(dataset, as: Dataset.self) }
 

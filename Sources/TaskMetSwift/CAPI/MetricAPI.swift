@@ -159,10 +159,10 @@ public func taskmet_metric_set_standardization(
 /// The rows that a metric is asked about: nil for a constant one, whose x is not looked at.
 private func requireRows(
   _ object: Metric, _ rows: Int64, _ x: UnsafePointer<Double>?, _ stride: Int64
-) throws -> (rows: Int, x: MatrixView?) {
+) throws -> (rows: Int, x: BlockedMatrix?) {
   let rows = try requireRowCount(rows)
   if object.network == nil { return (rows, nil) }
-  return (rows, try requireMatrix(x, rows: rows, columns: object.inputs, stride: stride, "x"))
+  return (rows, BlockedMatrix(try requireMatrix(x, rows: rows, columns: object.inputs, stride: stride, "x")))
 }
 
 @_cdecl("taskmet_metric_update_normalization") @implementation

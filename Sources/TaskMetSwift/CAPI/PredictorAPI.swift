@@ -193,8 +193,8 @@ public func taskmet_predictor_fit_standardization(
       let inputs = Int(what) & TASKMET_STANDARDIZE_INPUTS != 0
       let targets = Int(what) & TASKMET_STANDARDIZE_TARGETS != 0
       object.setStandardization(
-        inputs: inputs ? try Standardization(measuring: data.x) : object.inputStandardization,
-        targets: targets ? try Standardization(measuring: data.y) : object.targetStandardization)
+        inputs: inputs ? try Standardization(measuring: data.featureRows) : object.inputStandardization,
+        targets: targets ? try Standardization(measuring: data.targetRows) : object.targetStandardization)
     }
   }
 }
@@ -212,7 +212,7 @@ public func taskmet_predictor_predict(
       in: object.precision)
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
-      try object.predict(object.parameters, x, into: result.base, stride: object.outputs)
+      try object.predict(object.parameters, BlockedMatrix(x), into: result.base, stride: object.outputs)
     }
     try deliver(result, rows: rows, columns: object.outputs, to: out, stride: out_stride, "the prediction")
   }
@@ -232,7 +232,7 @@ public func taskmet_predictor_vjp(
     let c = try requireMatrix(c, rows: rows, columns: object.outputs, stride: c_stride, "c",
       in: object.precision)
     let result = try Buffer<Double>(count: object.parameterCount)
-    try withAccess(reading: [object]) { try object.pullback(object.parameters, x, c, into: result.base) }
+    try withAccess(reading: [object]) { try object.pullback(object.parameters, BlockedMatrix(x), c, into: result.base) }
     try deliver(result, to: out, "the product")
   }
 }
@@ -251,7 +251,7 @@ public func taskmet_predictor_jvp(
     let v = try requireVector(v, count, object.parameterCount, "v", "count", in: object.precision)
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
-      try object.pushforward(object.parameters, x, v, into: result.base, stride: object.outputs)
+      try object.pushforward(object.parameters, BlockedMatrix(x), v, into: result.base, stride: object.outputs)
     }
     try deliver(result, rows: rows, columns: object.outputs, to: out, stride: out_stride, "the product")
   }

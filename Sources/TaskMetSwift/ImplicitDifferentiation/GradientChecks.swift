@@ -88,7 +88,7 @@ private final class BilevelProblem {
     self.task = task
     self.inner = inner
     try MetricisedLoss.checkPrecisions(predictor, metric, dataset)
-    followsNormalization = metric.differentiatesNormalization(rows: dataset.rows, dataset.x)
+    followsNormalization = try metric.differentiatesNormalization(rows: dataset.rows, dataset.featureRows)
     origin = try Buffer(copying: metric.parameters, count: metric.parameterCount)
     center = try Buffer(copying: predictor.parameters, count: predictor.parameterCount)
     theta = try Buffer(count: predictor.parameterCount)
@@ -124,7 +124,7 @@ private final class BilevelProblem {
     let phi = try Buffer(copying: origin.base, count: origin.count)
     Double.axpy(origin.count, t, direction, phi.base)
     try metric.setParameters(phi.base)
-    if followsNormalization { try metric.updateNormalization(rows: dataset.rows, dataset.x) }
+    if followsNormalization { try metric.updateNormalization(rows: dataset.rows, dataset.featureRows) }
     theta.base.update(from: center.base, count: center.count)
     for _ in 0..<2 { _ = try loss().minimize(theta.base, inner) }
     return try evaluateTask(theta.base, gradient: nil)

@@ -75,13 +75,13 @@ func normalConjugateGradients(_ system: LinearSystem, limit: Int, normalRidge: D
       let alpha = ss / curvature
       Double.axpy(count, alpha, p, v)
       Double.axpy(count, -alpha, ap, r)
+      system.iterations += 1
+      if system.iterations >= limit { return }
       let next = try computeNormalResidual()
       let beta = next / ss
       for k in 0..<count { p[k] = s[k] + beta * p[k] }
       ss = next
-      system.iterations += 1
     }
-    if system.iterations >= limit { return }
   }
 }
 

@@ -84,8 +84,13 @@ final class LinearSystem {
   /// The residual from its definition; returns |g - A v| / |g|.
   @discardableResult
   func computeResidual() throws -> Double {
-    try apply(v, into: residual)
-    for k in 0..<count { residual[k] = g[k] - residual[k] }
+    if products == 0, (0..<count).allSatisfy({ v[$0] == 0 }) {
+      // A cold start needs no product. Where v is still 0 at the end, one is taken: A may not be finite.
+      residual.update(from: g, count: count)
+    } else {
+      try apply(v, into: residual)
+      for k in 0..<count { residual[k] = g[k] - residual[k] }
+    }
     return relativeResidual
   }
 

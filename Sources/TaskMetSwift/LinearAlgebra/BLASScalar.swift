@@ -1,5 +1,6 @@
 // The scalar types that BLAS knows, and the calls that the library makes of it. Everything above is written once for both.
 
+import CKernels
 import COpenBLAS
 import Glibc
 
@@ -12,6 +13,12 @@ protocol BLASScalar: BinaryFloatingPoint, BitwiseCopyable, SIMDScalar, Codable {
     _ a: UnsafePointer<Self>, _ lda: Int, transposeA: Bool,
     _ b: UnsafePointer<Self>, _ ldb: Int, transposeB: Bool,
     beta: Self, _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
+  /// The same by a kernel that is made for dense layers.
+  static func multiply(_ product: LayerProduct<Self>)
+  /// y += column sums of the contiguous rows x columns matrix x.
+  static func addColumnSums(
+    _ rows: Int, _ columns: Int, _ x: UnsafePointer<Self>, to y: UnsafeMutablePointer<Self>)
+  static func areFinite(_ count: Int, _ x: UnsafePointer<Self>) -> Bool
   static func dot(_ count: Int, _ x: UnsafePointer<Self>, _ y: UnsafePointer<Self>) -> Self
   /// y += alpha x
   static func axpy(_ count: Int, _ alpha: Self, _ x: UnsafePointer<Self>, _ y: UnsafeMutablePointer<Self>)
@@ -56,6 +63,16 @@ extension Double: BLASScalar {
       CblasRowMajor, flag(transposeA), flag(transposeB), Int32(m), Int32(n), Int32(k), 1, a, Int32(lda), b, Int32(ldb),
       beta, c, Int32(ldc))
   }
+  @inline(__always)
+  static func multiply(_ product: LayerProduct<Double>) { product.compute(machineKernels) }
+  static func addColumnSums(
+    _ rows: Int, _ columns: Int, _ x: UnsafePointer<Double>, to y: UnsafeMutablePointer<Double>
+  ) {
+    machineKernels.add_column_sums_f64(Int64(rows), Int64(columns), x, y)
+  }
+  static func areFinite(_ count: Int, _ x: UnsafePointer<Double>) -> Bool {
+    machineKernels.are_finite_f64(Int64(count), x) != 0
+  }
   static func dot(_ count: Int, _ x: UnsafePointer<Double>, _ y: UnsafePointer<Double>) -> Double {
     reduceInPieces(count) { cblas_ddot($1, x + $0, 1, y + $0, 1) }
   }
@@ -86,6 +103,16 @@ extension Float: BLASScalar {
       CblasRowMajor, flag(transposeA), flag(transposeB), Int32(m), Int32(n), Int32(k), 1, a, Int32(lda), b, Int32(ldb),
       beta, c, Int32(ldc))
   }
+  @inline(__always)
+  static func multiply(_ product: LayerProduct<Float>) { product.compute(machineKernels) }
+  static func addColumnSums(
+    _ rows: Int, _ columns: Int, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
+  ) {
+    machineKernels.add_column_sums_f32(Int64(rows), Int64(columns), x, y)
+  }
+  static func areFinite(_ count: Int, _ x: UnsafePointer<Float>) -> Bool {
+    machineKernels.are_finite_f32(Int64(count), x) != 0
+  }
   static func dot(_ count: Int, _ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
     reduceInPieces(count) { cblas_sdot($1, x + $0, 1, y + $0, 1) }
   }
@@ -107,18 +134,6 @@ func norm<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>) -> Scala
   Scalar.dot(count, x, x).squareRoot()
 }
 
-/// y += column sums of the rows x columns matrix x, rows in order.
-@_specialize(where Scalar == Double)
-@_specialize(where Scalar == Float)
-func addColumnSums<Scalar: BLASScalar>(
-  _ rows: Int, _ columns: Int, _ x: UnsafePointer<Scalar>, to y: UnsafeMutablePointer<Scalar>
-) {
-  for row in 0..<rows {
-    let line = x + row * columns
-    for column in 0..<columns { y[column] += line[column] }
-  }
-}
-
 /// x *= y, element by element.
 @_specialize(where Scalar == Double)
 @_specialize(where Scalar == Float)
@@ -135,6 +150,15 @@ func addProductOfElements<Scalar: BLASScalar>(
   _ count: Int, _ x: UnsafeMutablePointer<Scalar>, _ y: UnsafePointer<Scalar>, _ z: UnsafePointer<Scalar>
 ) {
   for index in 0..<count { x[index] += y[index] * z[index] }
+}
+
+/// x = y z, element by element.
+@_specialize(where Scalar == Double)
+@_specialize(where Scalar == Float)
+func setProductOfElements<Scalar: BLASScalar>(
+  _ count: Int, _ x: UnsafeMutablePointer<Scalar>, _ y: UnsafePointer<Scalar>, _ z: UnsafePointer<Scalar>
+) {
+  for index in 0..<count { x[index] = y[index] * z[index] }
 }
 
 /// The dot product of short vectors, in eight fixed lanes: the same bits on every machine, without a call into BLAS.

@@ -65,13 +65,16 @@ struct MatrixView {
 
   /// Row and column of the first element that is not finite.
   var firstNonFinite: (row: Int, column: Int)? {
+    switch precision {
+    case .float64: firstNonFinite(base.assumingMemoryBound(to: Double.self))
+    case .float32: firstNonFinite(base.assumingMemoryBound(to: Float.self))
+    }
+  }
+
+  private func firstNonFinite<Scalar: BLASScalar>(_ base: UnsafePointer<Scalar>) -> (row: Int, column: Int)? {
+    if stride == columns, Scalar.areFinite(rows * columns, base) { return nil }
     for index in 0..<rows {
-      let column =
-        switch precision {
-        case .float64: TaskMetSwift.firstNonFinite(columns, base.assumingMemoryBound(to: Double.self) + index * stride)
-        case .float32: TaskMetSwift.firstNonFinite(columns, base.assumingMemoryBound(to: Float.self) + index * stride)
-        }
-      if let column { return (index, column) }
+      if let column = TaskMetSwift.firstNonFinite(columns, base + index * stride) { return (index, column) }
     }
     return nil
   }

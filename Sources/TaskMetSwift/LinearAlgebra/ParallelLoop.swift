@@ -8,9 +8,10 @@ import Synchronization
 private final class LoopState {
   let next = Atomic<Int>(0)
   let count: Int
-  let body: (Int) -> Void
+  /// Whether to go on.
+  let body: (Int) -> Bool
 
-  init(count: Int, body: @escaping (Int) -> Void) {
+  init(count: Int, body: @escaping (Int) -> Bool) {
     self.count = count
     self.body = body
   }
@@ -19,14 +20,14 @@ private final class LoopState {
     while true {
       let index = next.add(1, ordering: .relaxed).oldValue
       if index >= count { return }
-      body(index)
+      if !body(index) { next.store(count, ordering: .relaxed) }
     }
   }
 }
 
 /// Calls body(0) ..< body(count), on the calling thread and up to `threads - 1` others, which end with the loop: nothing
 /// survives it that a fork could lose. Where a thread can't be created, the others do its work.
-/// The error of the lowest index is thrown, after all iterations that were begun have ended.
+/// After an error no iteration is begun; that of the lowest index is thrown, after those that were begun have ended.
 func parallelLoop(_ count: Int, threads: Int, _ body: (Int) throws -> Void) throws {
   if threads <= 1 || count <= 1 {
     for index in 0..<count { try body(index) }
@@ -37,8 +38,10 @@ func parallelLoop(_ count: Int, threads: Int, _ body: (Int) throws -> Void) thro
     let state = LoopState(count: count) { index in
       do {
         try body(index)
+        return true
       } catch {
         failure.withLock { if $0 == nil || index < $0!.index { $0 = (index, error) } }
+        return false
       }
     }
     let helpers = (1..<min(threads, count)).compactMap { _ in startThread(state) }

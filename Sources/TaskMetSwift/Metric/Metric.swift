@@ -223,7 +223,7 @@ extension Metric {
   }
 
   /// Sets m = mean of tr(A_i)/n over the rows (x is nil for a constant metric); `meanTrace` computes it.
-  func updateNormalization(rows: Int, _ x: MatrixView?, meanTrace: (() throws -> Double)? = nil) throws {
+  func updateNormalization(rows: Int, _ x: BlockedMatrix?, meanTrace: (() throws -> Double)? = nil) throws {
     guard normalization == .batchTrace else {
       throw TaskMetError.state("normalization must be batch_trace, is \(normalization.name)")
     }
@@ -232,7 +232,7 @@ extension Metric {
       throw TaskMetError.numerical("the mean trace of the metric must be positive and finite, is \(scale)")
     }
     restoreNormalization(scale: scale)
-    normalizationSource = source(rows: rows, x)
+    normalizationSource = try source(rows: rows, x)
   }
 
   /// Sets m to a stored value, which no rows are known for.
@@ -258,17 +258,16 @@ extension Metric {
   }
 
   /// m is a function of phi on these rows, so that a derivative in phi must include it.
-  func differentiatesNormalization(rows: Int, _ x: MatrixView) -> Bool {
-    normalization == .batchTrace && normalizationSource != nil
+  func differentiatesNormalization(rows: Int, _ x: BlockedMatrix?) throws -> Bool {
+    try normalization == .batchTrace && normalizationSource != nil
       && normalizationSource == source(rows: rows, network == nil ? nil : x)
   }
 
   /// m does not depend on the rows of a constant metric.
-  private func source(rows: Int, _ x: MatrixView?) -> NormalizationSource {
+  private func source(rows: Int, _ x: BlockedMatrix?) throws -> NormalizationSource {
     guard network != nil, let x else { return NormalizationSource(version: version, rows: 0, fingerprint: 0) }
-    var hash = Fingerprint()
     // As a dataset of the metric's precision has them.
-    hash.add(x, roundedTo: precision == .float32 ? precision : nil)
-    return NormalizationSource(version: version, rows: rows, fingerprint: hash.value)
+    let fingerprint = try x.fingerprint(roundedTo: precision == .float32 ? precision : nil)
+    return NormalizationSource(version: version, rows: rows, fingerprint: fingerprint)
   }
 }

@@ -18,6 +18,8 @@ final class MetricEvaluation<Scalar: BLASScalar> {
   private let phi: TileVector<Scalar>
   /// Of entries, or of the network's parameters.
   private let sum: TileSum<Scalar>
+  /// The features, where they are streamed.
+  private let block = RowBlock()
 
   init(_ metric: Metric) throws {
     self.metric = metric
@@ -75,43 +77,44 @@ final class MetricEvaluation<Scalar: BLASScalar> {
 
   /// Calls `body` with the first row, the number of rows (at most `limit`) and the factors of each block.
   func forEachBlock(
-    rows: Int, _ x: MatrixView?, limit: Int = blockRows, _ body: (Int, Int, MetricFactors<Scalar>) throws -> Void
-  ) rethrows {
+    rows: Int, _ x: BlockedMatrix?, limit: Int = blockRows, _ body: (Int, Int, MetricFactors<Scalar>) throws -> Void
+  ) throws {
     for start in stride(from: 0, to: rows, by: limit) {
       let count = min(limit, rows - start)
-      try body(start, count, evaluateBlock(rows: count, x?.rows(start..<(start + count))))
+      let features = try x.map { try $0.block(start..<(start + count), in: block) }
+      try body(start, count, evaluateBlock(rows: count, features))
     }
   }
 
   /// The factors of the rows, kept in memory of the caller: rows x entryCount entries and rows scales (one of each for a
   /// constant metric).
   func factors(
-    rows: Int, _ x: MatrixView?, entries: UnsafeMutablePointer<Scalar>, scales: UnsafeMutablePointer<Scalar>
-  ) -> MetricFactors<Scalar> {
+    rows: Int, _ x: BlockedMatrix?, entries: UnsafeMutablePointer<Scalar>, scales: UnsafeMutablePointer<Scalar>
+  ) throws -> MetricFactors<Scalar> {
     guard metric.network != nil else {
       // A copy, since what is narrowed for one call is gone with the next.
       entries.update(from: phi(metric.parameterCount, metric.parameters), count: metric.entryCount)
       return normalized(rows: rows, entries, entryStride: 0, scales)
     }
-    forEachBlock(rows: rows, x) { start, count, block in
+    try forEachBlock(rows: rows, x) { start, count, block in
       (entries + start * metric.entryCount).update(from: block.entries, count: count * metric.entryCount)
     }
     return normalized(rows: rows, entries, entryStride: metric.entryCount, scales)
   }
 
   /// sum_i tr(A_i).
-  func sumOfTraces(rows: Int, _ x: MatrixView?) -> Double {
+  func sumOfTraces(rows: Int, _ x: BlockedMatrix?) throws -> Double {
     var sum = 0.0
-    forEachBlock(rows: rows, x) { _, count, factors in
+    try forEachBlock(rows: rows, x) { _, count, factors in
       for row in 0..<count { sum += Double(factors.trace(row)) }
     }
     return sum
   }
 
   /// sum_i <C_i, A_i>.
-  func sumOfInnerProducts(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent<Scalar>) -> Double {
+  func sumOfInnerProducts(rows: Int, _ x: BlockedMatrix?, _ cotangent: MetricCotangent<Scalar>) throws -> Double {
     var sum = 0.0
-    forEachBlock(rows: rows, x) { start, count, factors in
+    try forEachBlock(rows: rows, x) { start, count, factors in
       addInnerProducts(count, factors, cotangent.advanced(by: start, outputs: metric.outputs), to: &sum)
     }
     return sum
@@ -127,7 +130,7 @@ final class MetricEvaluation<Scalar: BLASScalar> {
   /// gradient (of phi) += sum_i <C_i, dLambda_i/dphi>. `traceWeight` is what batch_trace adds to each C_i as a multiple of I
   /// when m is differentiated.
   func pullback(
-    rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent<Scalar>, traceWeight: Double,
+    rows: Int, _ x: BlockedMatrix?, _ cotangent: MetricCotangent<Scalar>, traceWeight: Double,
     gradient: UnsafeMutablePointer<Double>
   ) throws {
     if metric.network == nil, rows > 1, metric.structure == .full {
@@ -136,18 +139,18 @@ final class MetricEvaluation<Scalar: BLASScalar> {
       return try pullback(
         rows: 1, x, .dense(total.base), traceWeight: traceWeight * Double(rows), gradient: gradient)
     }
-    pullback(rows: rows, x, traceWeight: traceWeight, gradient: gradient) { start, _, _ in
+    try pullback(rows: rows, x, traceWeight: traceWeight, gradient: gradient) { start, _, _ in
       cotangent.advanced(by: start, outputs: metric.outputs)
     }
   }
 
   /// The same with each block's cotangents when it comes to the block, from its first row, its number of rows and its factors.
   func pullback(
-    rows: Int, _ x: MatrixView?, limit: Int = blockRows, traceWeight: Double, gradient: UnsafeMutablePointer<Double>,
+    rows: Int, _ x: BlockedMatrix?, limit: Int = blockRows, traceWeight: Double, gradient: UnsafeMutablePointer<Double>,
     _ cotangent: (Int, Int, MetricFactors<Scalar>) -> MetricCotangent<Scalar>
-  ) {
+  ) throws {
     var traces = 0.0
-    forEachBlock(rows: rows, x, limit: limit) { start, count, factors in
+    try forEachBlock(rows: rows, x, limit: limit) { start, count, factors in
       traces += pullbackBlock(count, factors, cotangent(start, count, factors), traceWeight, gradient)
     }
     gradient[metric.parameterCount - 1] += Glibc.exp(metric.parameters[metric.parameterCount - 1]) * traces

@@ -102,9 +102,13 @@ extension MetricFactors {
     rows: Int, _ e: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>, _ scratch: UnsafeMutablePointer<Scalar>
   ) {
     let n = outputs
-    Scalar.multiply(rows, rank, n, e, n, transposeA: false, entries, rank, transposeB: false, beta: 0, scratch, rank)
     Scalar.multiply(
-      rows, n, rank, scratch, rank, transposeA: false, entries, rank, transposeB: true, beta: 0, out, n)
+      LayerProduct(
+        m: rows, n: rank, k: n, a: e, aRow: n, aColumn: 1, b: entries, bStride: rank, transposeB: false, c: scratch))
+    Scalar.multiply(
+      LayerProduct(
+        m: rows, n: n, k: rank, a: scratch, aRow: rank, aColumn: 1, b: entries, bStride: rank, transposeB: true,
+        c: out))
     for row in 0..<rows {
       let (kappa, start) = (scale(row), row * n)
       for k in 0..<n { out[start + k] = kappa * (out[start + k] + epsilon * e[start + k]) }

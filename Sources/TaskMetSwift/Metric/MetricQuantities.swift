@@ -3,7 +3,7 @@
 
 extension Metric {
   /// out (rows x n x n) = Lambda(x_i); x is nil for a constant metric.
-  func evaluate(rows: Int, _ x: MatrixView?, into out: UnsafeMutablePointer<Double>) throws {
+  func evaluate(rows: Int, _ x: BlockedMatrix?, into out: UnsafeMutablePointer<Double>) throws {
     let square = outputs * outputs
     try MetricEvaluation<Double>(self).forEachBlock(rows: rows, x) { start, count, factors in
       for row in 0..<count { factors.form(row, out + (start + row) * square) }
@@ -11,17 +11,17 @@ extension Metric {
   }
 
   /// out (phi) = sum_i <C_i, dLambda_i/dphi>.
-  func pullback(rows: Int, _ x: MatrixView?, _ cotangent: MetricCotangent<Double>, into out: UnsafeMutablePointer<Double>)
-    throws
-  {
+  func pullback(
+    rows: Int, _ x: BlockedMatrix?, _ cotangent: MetricCotangent<Double>, into out: UnsafeMutablePointer<Double>
+  ) throws {
     // A constant metric doesn't look at its features; any address stands in for them.
-    let features = x ?? MatrixView(parameters, rows: rows, columns: 0, stride: 0)
+    let features = x ?? BlockedMatrix(MatrixView(parameters, rows: rows, columns: 0))
     try MetricWorkers<Double>(self, rows: rows).pullback(features, cotangent, into: out)
   }
 
   /// b1 mean_i sum_jk |Lambda_i,jk| + b2 mean_i |Lambda_i - I|_F^2, and its gradient in phi where that is asked for.
   func regularizer(
-    rows: Int, _ x: MatrixView?, l1 b1: Double, identity b2: Double, gradient: UnsafeMutablePointer<Double>?
+    rows: Int, _ x: BlockedMatrix?, l1 b1: Double, identity b2: Double, gradient: UnsafeMutablePointer<Double>?
   ) throws -> Double {
     // Every row of a constant metric says the same.
     let (count, x) = network == nil ? (1, nil) : (rows, x)
@@ -32,16 +32,16 @@ extension Metric {
     let penalty = LambdaPenalty(b1: b1, b2: b2, share: 1 / Double(count))
     // m of batch_trace is a function of phi on all rows, so its part of the gradient takes a pass of its own.
     let followsNormalization =
-      gradient != nil && differentiatesNormalization(rows: rows, x ?? MatrixView(parameters, rows: rows, columns: 0))
+      try gradient != nil && differentiatesNormalization(rows: rows, x)
     var (value, inner) = (0.0, 0.0)
-    evaluation.forEachBlock(rows: count, x, limit: limit) { _, rows, factors in
+    try evaluation.forEachBlock(rows: count, x, limit: limit) { _, rows, factors in
       value += penalty.differentiate(rows, factors, into: lambda.base)
       if followsNormalization { evaluation.addInnerProducts(rows, factors, .dense(lambda.base), to: &inner) }
     }
     guard let gradient else { return value }
     gradient.update(repeating: 0, count: parameterCount)
     let traceWeight = followsNormalization ? self.traceWeight(rows: count, sumOfInnerProducts: inner) : 0
-    evaluation.pullback(rows: count, x, limit: limit, traceWeight: traceWeight, gradient: gradient) {
+    try evaluation.pullback(rows: count, x, limit: limit, traceWeight: traceWeight, gradient: gradient) {
       _, rows, factors in
       _ = penalty.differentiate(rows, factors, into: lambda.base)
       return .dense(lambda.base)

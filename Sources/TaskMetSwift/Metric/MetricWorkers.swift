@@ -20,23 +20,26 @@ final class MetricWorkers<Scalar: BLASScalar> {
   }
 
   /// mean_i tr(A_i)/n.
-  func meanTrace(_ x: MatrixView?) throws -> Double {
-    if metric.network == nil { return lanes[0].sumOfTraces(rows: 1, nil) / Double(metric.outputs) }
+  func meanTrace(_ x: BlockedMatrix?) throws -> Double {
+    if metric.network == nil { return try lanes[0].sumOfTraces(rows: 1, nil) / Double(metric.outputs) }
     let sum = try plan.sum(partials: &partials) { lane, _ in
       let rows = plan.rows(ofLane: lane)
-      return lanes[lane].sumOfTraces(rows: rows.count, x?.rows(rows))
+      return try lanes[lane].sumOfTraces(rows: rows.count, x?.rows(rows))
     }
     return sum / (Double(plan.rows) * Double(metric.outputs))
   }
 
   /// out (phi's length) = sum_i <C_i, dLambda_i/dphi>, m of batch_trace included where it is a function of phi on these rows.
-  func pullback(_ x: MatrixView, _ cotangent: MetricCotangent<Scalar>, into out: UnsafeMutablePointer<Double>) throws {
+  func pullback(
+    _ x: BlockedMatrix, _ cotangent: MetricCotangent<Scalar>, into out: UnsafeMutablePointer<Double>
+  ) throws {
     var traceWeight = 0.0
-    if metric.differentiatesNormalization(rows: plan.rows, x) {
+    if try metric.differentiatesNormalization(rows: plan.rows, x) {
       let sum = try plan.sum(partials: &partials) { lane, _ in
         let rows = plan.rows(ofLane: lane)
         let part = cotangent.advanced(by: rows.lowerBound, outputs: metric.outputs)
-        return part.sumOfInnerProducts(rows: rows.count, outputs: metric.outputs, scale: Scalar(1 / metric.normalizationScale))
+        return try part.sumOfInnerProducts(
+          rows: rows.count, outputs: metric.outputs, scale: Scalar(1 / metric.normalizationScale))
           ?? lanes[lane].sumOfInnerProducts(rows: rows.count, x.rows(rows), part)
       }
       traceWeight = metric.traceWeight(rows: plan.rows, sumOfInnerProducts: sum)

@@ -26,6 +26,15 @@ enum Activation: Int32, CaseIterable {
 
   /// The second derivative is zero wherever it exists.
   var isPiecewiseLinear: Bool { self == .identity || self == .relu || self == .leakyRelu }
+
+  /// The slope for z <= 0 of an activation that is z for z > 0 and linear elsewhere; nil for the others.
+  var slopeBelow: Double? {
+    switch self {
+    case .relu: 0
+    case .leakyRelu: 0.01
+    default: nil
+    }
+  }
 }
 
 /// The value and the first two derivatives at one point.
@@ -40,8 +49,7 @@ func activate<Scalar: BLASScalar>(
 ) {
   switch activation {
   case .identity: break
-  case .relu: piecewiseLinear(count, z, slope, below: 0)
-  case .leakyRelu: piecewiseLinear(count, z, slope, below: 0.01)
+  case .relu, .leakyRelu: piecewiseLinear(count, z, slope, below: Scalar(activation.slopeBelow!))
   case .tanh: smooth(count, z, slope, curvature, tanhJet)
   case .sigmoid: smooth(count, z, slope, curvature, sigmoidJet)
   case .softplus: smooth(count, z, slope, curvature, softplusJet)

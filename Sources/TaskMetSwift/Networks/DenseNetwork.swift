@@ -149,12 +149,20 @@ extension DenseNetwork {
     index == 0 ? state.inputs! : (UnsafePointer(state.activations[index - 1]), layers[index].inputs)
   }
 
-  /// z (rows x outputs) = bias, or 0 where there is none: what the products are then added to.
-  private func fillBias<Scalar: BLASScalar>(
-    _ layer: Layer, _ parameters: UnsafePointer<Scalar>, _ rows: Int, _ z: UnsafeMutablePointer<Scalar>
+  /// out (rows x outputs) = start + a W', then the end; W are the layer's weights in `vector`, parameters or a direction.
+  private func multiplyByTransposedWeights<Scalar: BLASScalar>(
+    _ layer: Layer, _ vector: UnsafePointer<Scalar>, _ rows: Int, _ a: (base: UnsafePointer<Scalar>, stride: Int),
+    _ out: UnsafeMutablePointer<Scalar>, start: ProductStart<Scalar>, end: ProductEnd<Scalar>
   ) {
-    guard let offset = layer.biasOffset else { return }
-    for row in 0..<rows { (z + row * layer.outputs).update(from: parameters + offset, count: layer.outputs) }
+    Scalar.multiply(
+      LayerProduct(
+        m: rows, n: layer.outputs, k: layer.inputs, a: a.base, aRow: a.stride, aColumn: 1,
+        b: vector + layer.weightOffset, bStride: layer.inputs, transposeB: true, c: out, start: start, end: end))
+  }
+
+  /// The layer's bias in `vector`, where it has one.
+  private func bias<Scalar: BLASScalar>(_ layer: Layer, _ vector: UnsafePointer<Scalar>) -> ProductStart<Scalar> {
+    layer.biasOffset.map { .bias(vector + $0) } ?? .zero
   }
 
   /// Fills the state's activations, and slopes and curvatures where it has room for them.
@@ -164,44 +172,60 @@ extension DenseNetwork {
   ) {
     state.inputs = (x, stride)
     state.rows = rows
-    for (index, layer) in layers.enumerated() {
-      let input = layerInputs(index, state)
-      let z = state.activations[index]
-      fillBias(layer, parameters, rows, z)
-      Scalar.multiply(
-        rows, layer.outputs, layer.inputs, input.base, input.stride, transposeA: false,
-        parameters + layer.weightOffset, layer.inputs, transposeB: true, beta: layer.biasOffset == nil ? 0 : 1, z,
-        layer.outputs)
-      activate(
-        layer.activation, rows * layer.outputs, z, slope: state.slopes[index], curvature: state.curvatures[index])
+    for index in layers.indices {
+      let layer = layers[index]
+      let (z, slope) = (state.activations[index], state.slopes[index])
+      let below = layer.activation.slopeBelow
+      multiplyByTransposedWeights(
+        layer, parameters, rows, layerInputs(index, state), z, start: bias(layer, parameters),
+        end: below.map { .rectify(below: Scalar($0), slope: slope) } ?? .none)
+      if below == nil {
+        activate(layer.activation, rows * layer.outputs, z, slope: slope, curvature: state.curvatures[index])
+      }
     }
   }
 
-  /// gradient += J'c. With a nil gradient the cotangents are kept in the state for `secondOrderPullback` instead; that
-  /// turns the state's curvatures into abar o sigma'', so it is done once after each `forward`.
+  /// gradient += J'c.
   func pullback<Scalar: BLASScalar>(
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, _ scratch: NetworkScratch<Scalar>,
-    cotangent: UnsafePointer<Scalar>, gradient: UnsafeMutablePointer<Scalar>?
+    cotangent: UnsafePointer<Scalar>, gradient: UnsafeMutablePointer<Scalar>
   ) {
-    let rows = state.rows
-    var (current, next) = scratch.cotangents
-    current.update(from: cotangent, count: rows * outputs)
-    for (index, layer) in layers.enumerated().reversed() {
-      let count = rows * layer.outputs
-      if gradient == nil, let curvature = state.curvatures[index] {
-        multiplyElements(count, curvature, by: current)
-      }
-      if let slope = state.slopes[index] { multiplyElements(count, current, by: slope) }
-      if let gradient {
-        addWeightGradient(index, current, state, gradient)
-      } else {
-        state.cotangents[index].update(from: current, count: count)
-      }
-      if index > 0 {
-        multiplyByWeights(layer, parameters, rows, current, beta: 0, next)
-        swap(&current, &next)
-      }
+    let last = layers.count - 1
+    var (next, spare) = scratch.cotangents
+    var current = cotangent
+    if let slope = state.slopes[last] {
+      setProductOfElements(state.rows * outputs, spare, cotangent, slope)
+      current = UnsafePointer(spare)
     }
+    for index in layers.indices.reversed() {
+      addWeightGradient(index, current, state, gradient)
+      if index == 0 { return }
+      multiplyByWeights(
+        layers[index], parameters, state.rows, current, start: .zero, next, end: slopeFactor(index - 1, state))
+      current = UnsafePointer(next)
+      swap(&next, &spare)
+    }
+  }
+
+  /// Keeps the cotangents of c in the state for `secondOrderPullback`, and turns the state's curvatures into
+  /// abar o sigma'': once after each `forward`.
+  func keepCotangents<Scalar: BLASScalar>(
+    _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, cotangent: UnsafePointer<Scalar>
+  ) {
+    state.cotangents[layers.count - 1].update(from: cotangent, count: state.rows * outputs)
+    for index in layers.indices.reversed() {
+      let current = state.cotangents[index]
+      let count = state.rows * layers[index].outputs
+      if let curvature = state.curvatures[index] { multiplyElements(count, curvature, by: current) }
+      if let slope = state.slopes[index] { multiplyElements(count, current, by: slope) }
+      if index == 0 { return }
+      multiplyByWeights(layers[index], parameters, state.rows, current, start: .zero, state.cotangents[index - 1])
+    }
+  }
+
+  /// What the chain rule multiplies a layer's cotangent or tangent by.
+  private func slopeFactor<Scalar>(_ index: Int, _ state: NetworkState<Scalar>) -> ProductEnd<Scalar> {
+    state.slopes[index].map { .scale(by: UnsafePointer($0)) } ?? .none
   }
 
   /// out (rows x inputs) = (df/dx)' c, row by row.
@@ -209,13 +233,31 @@ extension DenseNetwork {
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, _ scratch: NetworkScratch<Scalar>,
     cotangent: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>
   ) {
-    var (current, next) = scratch.cotangents
-    current.update(from: cotangent, count: state.rows * outputs)
-    for (index, layer) in layers.enumerated().reversed() {
-      if let slope = state.slopes[index] { multiplyElements(state.rows * layer.outputs, current, by: slope) }
-      multiplyByWeights(layer, parameters, state.rows, current, beta: 0, index > 0 ? next : out)
-      swap(&current, &next)
+    let last = layers.count - 1
+    var (next, spare) = scratch.cotangents
+    var current = cotangent
+    if let slope = state.slopes[last] {
+      setProductOfElements(state.rows * outputs, spare, cotangent, slope)
+      current = UnsafePointer(spare)
     }
+    for index in layers.indices.reversed() {
+      multiplyByWeights(
+        layers[index], parameters, state.rows, current, start: .zero, index > 0 ? next : out,
+        end: index > 0 ? slopeFactor(index - 1, state) : .none)
+      current = UnsafePointer(next)
+      swap(&next, &spare)
+    }
+  }
+
+  /// Wbar += zbar' a.
+  private func addWeightProduct<Scalar: BLASScalar>(
+    _ layer: Layer, _ rows: Int, _ cotangent: UnsafePointer<Scalar>, _ a: (base: UnsafePointer<Scalar>, stride: Int),
+    _ gradient: UnsafeMutablePointer<Scalar>
+  ) {
+    Scalar.multiply(
+      LayerProduct(
+        m: layer.outputs, n: layer.inputs, k: rows, a: cotangent, aRow: 1, aColumn: layer.outputs, b: a.base,
+        bStride: a.stride, transposeB: false, c: gradient + layer.weightOffset, start: .present))
   }
 
   /// Wbar += zbar' a, bbar += sum of zbar over rows.
@@ -224,21 +266,21 @@ extension DenseNetwork {
     _ gradient: UnsafeMutablePointer<Scalar>
   ) {
     let layer = layers[index]
-    let input = layerInputs(index, state)
-    Scalar.multiply(
-      layer.outputs, layer.inputs, state.rows, cotangent, layer.outputs, transposeA: true, input.base, input.stride,
-      transposeB: false, beta: 1, gradient + layer.weightOffset, layer.inputs)
-    if let offset = layer.biasOffset { addColumnSums(state.rows, layer.outputs, cotangent, to: gradient + offset) }
+    addWeightProduct(layer, state.rows, cotangent, layerInputs(index, state), gradient)
+    if let offset = layer.biasOffset {
+      Scalar.addColumnSums(state.rows, layer.outputs, cotangent, to: gradient + offset)
+    }
   }
 
-  /// out (rows x inputs) = cotangent W + beta out.
+  /// out (rows x inputs) = start + cotangent W, then the end; W are the layer's weights in `vector`.
   private func multiplyByWeights<Scalar: BLASScalar>(
-    _ layer: Layer, _ parameters: UnsafePointer<Scalar>, _ rows: Int, _ cotangent: UnsafePointer<Scalar>, beta: Scalar,
-    _ out: UnsafeMutablePointer<Scalar>
+    _ layer: Layer, _ vector: UnsafePointer<Scalar>, _ rows: Int, _ cotangent: UnsafePointer<Scalar>,
+    start: ProductStart<Scalar>, _ out: UnsafeMutablePointer<Scalar>, end: ProductEnd<Scalar> = .none
   ) {
     Scalar.multiply(
-      rows, layer.inputs, layer.outputs, cotangent, layer.outputs, transposeA: false, parameters + layer.weightOffset,
-      layer.inputs, transposeB: false, beta: beta, out, layer.inputs)
+      LayerProduct(
+        m: rows, n: layer.inputs, k: layer.outputs, a: cotangent, aRow: layer.outputs, aColumn: 1,
+        b: vector + layer.weightOffset, bStride: layer.inputs, transposeB: false, c: out, start: start, end: end))
   }
 
   /// The tangents of all layers along a parameter direction, in the scratch; `scratch.outputTangents` is J w.
@@ -247,50 +289,52 @@ extension DenseNetwork {
     direction: UnsafePointer<Scalar>
   ) {
     let rows = state.rows
-    for (index, layer) in layers.enumerated() {
-      let input = layerInputs(index, state)
-      let count = rows * layer.outputs
+    for index in layers.indices {
+      let layer = layers[index]
       let tangent = scratch.tangents[index]
-      fillBias(layer, direction, rows, tangent)
-      Scalar.multiply(
-        rows, layer.outputs, layer.inputs, input.base, input.stride, transposeA: false,
-        direction + layer.weightOffset, layer.inputs, transposeB: true, beta: layer.biasOffset == nil ? 0 : 1, tangent,
-        layer.outputs)
+      // Where sigma'' is not zero, zdot is kept.
+      let keepsPreTangent = state.curvatures[index] != nil
+      let target = keepsPreTangent ? scratch.preTangents[index] : tangent
+      let end = keepsPreTangent ? .none : slopeFactor(index, state)
+      multiplyByTransposedWeights(
+        layer, direction, rows, layerInputs(index, state), target, start: bias(layer, direction),
+        end: index > 0 ? .none : end)
       if index > 0 {
-        Scalar.multiply(
-          rows, layer.outputs, layer.inputs, scratch.tangents[index - 1], layer.inputs, transposeA: false,
-          parameters + layer.weightOffset, layer.inputs, transposeB: true, beta: 1, tangent, layer.outputs)
+        multiplyByTransposedWeights(
+          layer, parameters, rows, (UnsafePointer(scratch.tangents[index - 1]), layer.inputs), target, start: .present,
+          end: end)
       }
-      if state.curvatures[index] != nil { scratch.preTangents[index].update(from: tangent, count: count) }
-      if let slope = state.slopes[index] { multiplyElements(count, tangent, by: slope) }
+      if keepsPreTangent, let slope = state.slopes[index] {
+        setProductOfElements(rows * layer.outputs, tangent, target, slope)
+      }
     }
   }
 
-  /// gradient += J' cdot + sum over rows and outputs of c d2f w, where c is the cotangent of the last `pullback` with no
-  /// gradient, w the direction of the last `pushforward`, and cdot the given cotangent.
+  /// gradient += J' cdot + sum over rows and outputs of c d2f w, where c is the cotangent of the last `keepCotangents`,
+  /// w the direction of the last `pushforward`, and cdot the given cotangent.
   func secondOrderPullback<Scalar: BLASScalar>(
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, _ scratch: NetworkScratch<Scalar>,
     direction: UnsafePointer<Scalar>, cotangent: UnsafePointer<Scalar>, gradient: UnsafeMutablePointer<Scalar>
   ) {
-    let rows = state.rows
+    let (rows, last) = (state.rows, layers.count - 1)
     var (current, next) = scratch.cotangents
-    current.update(from: cotangent, count: rows * outputs)
-    for (index, layer) in layers.enumerated().reversed() {
-      let count = rows * layer.outputs
-      if let slope = state.slopes[index] { multiplyElements(count, current, by: slope) }
+    if let slope = state.slopes[last] {
+      setProductOfElements(rows * outputs, current, cotangent, slope)
+    } else {
+      current.update(from: cotangent, count: rows * outputs)
+    }
+    for index in layers.indices.reversed() {
+      let layer = layers[index]
       if let curvature = state.curvatures[index] {
-        addProductOfElements(count, current, curvature, scratch.preTangents[index])
+        addProductOfElements(rows * layer.outputs, current, curvature, scratch.preTangents[index])
       }
       addWeightGradient(index, current, state, gradient)
-      if index > 0 {
-        let kept = state.cotangents[index]
-        Scalar.multiply(
-          layer.outputs, layer.inputs, rows, kept, layer.outputs, transposeA: true, scratch.tangents[index - 1],
-          layer.inputs, transposeB: false, beta: 1, gradient + layer.weightOffset, layer.inputs)
-        multiplyByWeights(layer, parameters, rows, current, beta: 0, next)
-        multiplyByWeights(layer, direction, rows, kept, beta: 1, next)
-        swap(&current, &next)
-      }
+      if index == 0 { return }
+      let kept = state.cotangents[index]
+      addWeightProduct(layer, rows, kept, (UnsafePointer(scratch.tangents[index - 1]), layer.inputs), gradient)
+      multiplyByWeights(layer, parameters, rows, current, start: .zero, next)
+      multiplyByWeights(layer, direction, rows, kept, start: .present, next, end: slopeFactor(index - 1, state))
+      swap(&current, &next)
     }
   }
 }

@@ -62,20 +62,24 @@ struct Standardization {
   }
 
   /// The columns' means and population standard deviations; 1 for a column that does not vary beyond rounding.
-  init(measuring x: MatrixView) throws {
+  init(measuring x: BlockedMatrix) throws {
     mean = try Buffer(repeating: 0, count: x.columns)
     scale = try Buffer(repeating: 0, count: x.columns)
     let rows = Double(x.rows)
     let line = try Buffer<Double>(count: x.columns)
-    for row in 0..<x.rows {
-      x.rows(row..<(row + 1)).copy(to: line.base)
-      for column in 0..<x.columns { mean[column] += line[column] / rows }
+    try x.forEachBlock { [mean] _, block in
+      for row in 0..<block.rows {
+        block.rows(row..<(row + 1)).copy(to: line.base)
+        for column in 0..<block.columns { mean[column] += line[column] / rows }
+      }
     }
-    for row in 0..<x.rows {
-      x.rows(row..<(row + 1)).copy(to: line.base)
-      for column in 0..<x.columns {
-        let deviation = line[column] - mean[column]
-        scale[column] += deviation * deviation / rows
+    try x.forEachBlock { [mean, scale] _, block in
+      for row in 0..<block.rows {
+        block.rows(row..<(row + 1)).copy(to: line.base)
+        for column in 0..<block.columns {
+          let deviation = line[column] - mean[column]
+          scale[column] += deviation * deviation / rows
+        }
       }
     }
     for column in 0..<x.columns {

@@ -1,5 +1,7 @@
 // Optimisers that take one gradient and make one step: Adam and gradient descent with momentum, in PyTorch's form.
 
+import CKernels
+
 /// A stepper over one flat parameter vector.
 final class Optimizer: SharedObject {
   override var kind: StaticString { "optimizer" }
@@ -57,14 +59,13 @@ final class Optimizer: SharedObject {
 
   /// Moves the parameters, or throws and leaves everything as it was.
   func step(gradient: UnsafePointer<Double>, parameters: UnsafeMutablePointer<Double>) throws {
-    let (moved, next) = (trial.base, trial.base + count)
-    next.update(from: moments.base, count: moments.count)
+    let (moved, next, present) = (trial.base, trial.base + count, moments.base)
     switch method {
     case .adam(let beta1, let beta2, let epsilon):
-      adam(beta1, beta2, epsilon, gradient, parameters, moved, next)
+      adam(beta1, beta2, epsilon, gradient, parameters)
     case .sgd(let momentum):
       for k in 0..<count {
-        next[k] = momentum * next[k] + gradient[k]
+        next[k] = momentum * present[k] + gradient[k]
         moved[k] = parameters[k] - learningRate * next[k]
       }
     }
@@ -78,19 +79,16 @@ final class Optimizer: SharedObject {
     steps += 1
   }
 
+  /// Fills the trial.
   private func adam(
     _ beta1: Double, _ beta2: Double, _ epsilon: Double, _ gradient: UnsafePointer<Double>,
-    _ parameters: UnsafePointer<Double>, _ moved: UnsafeMutablePointer<Double>, _ next: UnsafeMutablePointer<Double>
+    _ parameters: UnsafePointer<Double>
   ) {
-    let (m, v) = (next, next + count)
     let time = Double(steps + 1)
-    let rate = learningRate / (1 - power(beta1, time))
-    let correction = (1 - power(beta2, time)).squareRoot()
-    for k in 0..<count {
-      let g = gradient[k]
-      m[k] = beta1 * m[k] + (1 - beta1) * g
-      v[k] = beta2 * v[k] + (1 - beta2) * g * g
-      moved[k] = parameters[k] - rate * m[k] / (v[k].squareRoot() / correction + epsilon)
-    }
+    var step = adam_step(
+      count: Int64(count), gradient: gradient, parameters: parameters, moments: moments.base, moved: trial.base,
+      new_moments: trial.base + count, beta1: beta1, beta2: beta2, rate: learningRate / (1 - power(beta1, time)),
+      correction: (1 - power(beta2, time)).squareRoot(), epsilon: epsilon)
+    machineKernels.step_adam(&step)
   }
 }

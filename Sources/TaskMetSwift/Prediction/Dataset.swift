@@ -14,15 +14,20 @@ struct InstanceContext {
   }
 }
 
-/// N rows: x (N x d), y (N x n), s_i >= 0. x and y are of one precision; weights and contexts are float64 always.
+/// Where rows are.
+private enum RowStorage {
+  case memory(x: MatrixView, y: MatrixView)
+  case source(RowSource)
+}
+
+/// N rows: x (N x d), y (N x n), s_i >= 0. They are in memory, or streamed: read by blocks at each use. In memory x and y are
+/// of one precision; streamed rows, weights and contexts are float64.
 final class Dataset: SharedObject {
   override var kind: StaticString { "dataset" }
 
   let features: Int
   let targets: Int
   let precision: Precision
-  private(set) var x: MatrixView
-  private(set) var y: MatrixView
   /// nil for all ones.
   private(set) var weights: Buffer<Double>?
   /// First row of each instance, and the number of rows; nil where each row is its own instance.
@@ -31,6 +36,7 @@ final class Dataset: SharedObject {
   private(set) var context: InstanceContext?
   /// Grows with each change: what caches are valid for.
   private(set) var version = 0
+  private var storage: RowStorage
   private var xBuffer: MatrixBuffer?
   private var yBuffer: MatrixBuffer?
   /// The owner of borrowed arrays, told when the dataset is gone.
@@ -48,7 +54,7 @@ final class Dataset: SharedObject {
     }
   }
 
-  var rows: Int { x.rows }
+  var rows: Int { features(of: storage).rows }
   var instanceCount: Int { offsets.map { $0.count - 1 } ?? rows }
 
   func rowRange(ofInstance instance: Int) -> Range<Int> {
@@ -65,11 +71,22 @@ final class Dataset: SharedObject {
         if let weights, weights.count == rows.count { return weights }
         return try Buffer<Double>(count: rows.count)
       }
-    for index in 0..<rows.count {
-      let row = rows[index]
-      xRoom.store(source.x.rows(row..<(row + 1)), at: index * features)
-      yRoom.store(source.y.rows(row..<(row + 1)), at: index * targets)
-      if let newWeights, let old = source.weights { newWeights[index] = old[row] }
+    switch source.storage {
+    case .memory(let x, let y):
+      for index in 0..<rows.count {
+        xRoom.store(x.rows(rows[index]..<(rows[index] + 1)), at: index * features)
+        yRoom.store(y.rows(rows[index]..<(rows[index] + 1)), at: index * targets)
+      }
+    case .source(let reader):
+      guard case .float64(let xBuffer) = xRoom, case .float64(let yBuffer) = yRoom else {
+        throw TaskMetError.unsupported("rows that are streamed are float64")
+      }
+      try forEachRun(rows, limit: reader.blockRows) { index, run in
+        try reader.read(run, x: xBuffer.base + index * features, y: yBuffer.base + index * targets)
+      }
+    }
+    if let newWeights, let old = source.weights {
+      for index in 0..<rows.count { newWeights[index] = old[rows[index]] }
     }
     adopt(xRoom, yRoom, rows: rows.count)
     weights = newWeights
@@ -83,8 +100,7 @@ final class Dataset: SharedObject {
     targets = source.targets
     precision = source.precision
     borrowed = nil
-    x = source.x
-    y = source.y
+    storage = source.storage
     super.init()
     try gather(rows, of: source)
   }
@@ -112,8 +128,7 @@ final class Dataset: SharedObject {
     targets = y.columns
     precision = x.precision
     borrowed = nil
-    self.x = x
-    self.y = y
+    storage = .memory(x: x, y: y)
     super.init()
     try store(x, y)
   }
@@ -124,8 +139,27 @@ final class Dataset: SharedObject {
     targets = y.columns
     precision = x.precision
     borrowed = owner
-    self.x = x
-    self.y = y
+    storage = .memory(x: x, y: y)
+  }
+
+  /// With rows that are read when they are needed.
+  init(_ source: RowSource) {
+    features = source.features
+    targets = source.targets
+    precision = .float64
+    borrowed = nil
+    storage = .source(source)
+  }
+
+  /// With the rows and the instances of another dataset, which must not be refilled; without its weights and its context.
+  init(sharingRowsOf other: Dataset) {
+    features = other.features
+    targets = other.targets
+    precision = other.precision
+    borrowed = other.borrowed
+    storage = other.storage
+    (xBuffer, yBuffer) = (other.xBuffer, other.yBuffer)
+    offsets = other.offsets
   }
 
   /// Memory for that many rows: the present one where it is large enough.
@@ -141,8 +175,7 @@ final class Dataset: SharedObject {
 
   private func adopt(_ xRoom: MatrixBuffer, _ yRoom: MatrixBuffer, rows: Int) {
     (xBuffer, yBuffer) = (xRoom, yRoom)
-    x = xRoom.view(rows: rows, columns: features)
-    y = yRoom.view(rows: rows, columns: targets)
+    storage = .memory(x: xRoom.view(rows: rows, columns: features), y: yRoom.view(rows: rows, columns: targets))
     version += 1
   }
 
@@ -157,6 +190,7 @@ final class Dataset: SharedObject {
   func refill(_ x: MatrixView, _ y: MatrixView, weights: UnsafePointer<Double>?) throws {
     try requireUnheld()
     guard borrowed == nil else { throw TaskMetError.state("a borrowed dataset cannot be refilled") }
+    guard !isStreamed else { throw TaskMetError.state("a streamed dataset cannot be refilled") }
     let newWeights = try weights.map { try Buffer(copying: $0, count: x.rows) }
     try store(x, y)
     self.weights = newWeights
@@ -181,5 +215,54 @@ final class Dataset: SharedObject {
     try requireUnheld()
     context = new
     version += 1
+  }
+}
+
+// MARK: - Rows
+
+extension Dataset {
+  var isStreamed: Bool {
+    if case .source = storage { return true }
+    return false
+  }
+
+  /// Rows that are best asked for at once.
+  var blockRows: Int { featureRows.blockRows }
+
+  /// x, N x d.
+  var featureRows: BlockedMatrix { features(of: storage) }
+
+  /// y, N x n.
+  var targetRows: BlockedMatrix {
+    switch storage {
+    case .memory(_, let y): BlockedMatrix(y)
+    case .source(let source): BlockedMatrix(targetsOf: source)
+    }
+  }
+
+  private func features(of storage: RowStorage) -> BlockedMatrix {
+    switch storage {
+    case .memory(let x, _): BlockedMatrix(x)
+    case .source(let source): BlockedMatrix(featuresOf: source)
+    }
+  }
+
+  /// Both sides of some rows, valid until the room's next use. `end`: rows up to there will be asked for next.
+  func block(_ rows: Range<Int>, until end: Int, in room: RowBlock) throws -> (x: MatrixView, y: MatrixView) {
+    switch storage {
+    case .memory(let x, let y): return (x.rows(rows), y.rows(rows))
+    case .source(let source): return try room.read(rows, until: end, of: source, .both)
+    }
+  }
+}
+
+/// Calls body with the position of each run of consecutive rows in a list, and the run, which has at most `limit` rows.
+private func forEachRun(_ rows: Buffer<Int>, limit: Int, _ body: (Int, Range<Int>) throws -> Void) throws {
+  var start = 0
+  while start < rows.count {
+    var end = start + 1
+    while end < rows.count, end - start < limit, rows[end] == rows[end - 1] + 1 { end += 1 }
+    try body(start, rows[start]..<(rows[start] + end - start))
+    start = end
   }
 }

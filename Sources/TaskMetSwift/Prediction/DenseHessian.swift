@@ -126,8 +126,9 @@ private struct LinearDesign {
     for lane in 0..<plan.laneCount {
       for tile in plan.tiles(ofLane: lane) {
         let rows = plan.rows(ofTile: tile)
-        fill(loss.dataset.x.rows(rows), design.base, scratch.base)
-        try body(rows, design.base, tiles.factors(lane: lane, rows: rows, loss.dataset.x))
+        let x = try loss.dataset.featureRows.block(rows, in: tiles.lanes[lane].block)
+        fill(x, design.base, scratch.base)
+        try body(rows, design.base, try tiles.factors(lane: lane, rows: rows, x))
       }
     }
   }

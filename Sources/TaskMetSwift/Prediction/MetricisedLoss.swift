@@ -10,6 +10,8 @@
 // Tiles are worked on in the arithmetic of the objects' precision; theta, directions and results are float64
 // (LinearAlgebra/Precision.swift says why). Each pass is written once, for both, and `switch` chooses.
 
+import Glibc
+
 /// L_pred of one predictor, metric and dataset. theta is an argument: the predictor's own parameters are not looked at.
 final class MetricisedLoss {
   let predictor: Predictor
@@ -18,8 +20,10 @@ final class MetricisedLoss {
   let rho: Double
   let memory: LossMemory
   let parameterCount: Int
-  /// Called before each pass over the data; may throw to end the computation.
+  /// Called on this thread before each pass over the data, and where rows are streamed within it; may throw to end the
+  /// computation.
   var poll: (() throws -> Void)?
+  private let thread = pthread_self()
   private let penalizedRanges: [Range<Int>]
   /// theta of the last `linearize`.
   private var linearizationPoint: Buffer<Double> { memory.linearizationPoint }
@@ -34,7 +38,7 @@ final class MetricisedLoss {
     if arithmetic == nil { try Self.checkPrecisions(predictor, metric, dataset) }
     try self.init(
       predictor, metric, dataset, rho: rho,
-      try workspace.memory(predictor, metric, rows: dataset.rows, arithmetic ?? dataset.precision), factors)
+      try workspace.memory(predictor, metric, dataset, arithmetic ?? dataset.precision), factors)
   }
 
   private init(
@@ -59,7 +63,7 @@ final class MetricisedLoss {
   /// The same loss in float64 arithmetic, on the widened numbers.
   func widened() throws -> MetricisedLoss {
     if memory.arithmetic == .float64 { return self }
-    let wide = try MetricisedLoss(predictor, metric, dataset, rho: rho, try memory.widened())
+    let wide = try MetricisedLoss(predictor, metric, dataset, rho: rho, try memory.widened(dataset))
     wide.poll = poll
     return wide
   }
@@ -101,6 +105,7 @@ extension MetricisedLoss {
     let tile: Int
     let rows: Range<Int>
     let x: MatrixView
+    let y: MatrixView
     let factors: MetricFactors<Scalar>
   }
 
@@ -109,13 +114,39 @@ extension MetricisedLoss {
   @inline(__always)
   private func forEachTile<Scalar>(
     _ tiles: TileMemory<Scalar>, _ lane: Int, _ body: (TileRows<Scalar>) throws -> Void
-  ) rethrows {
+  ) throws {
+    let end = plan.rows(ofLane: lane).upperBound
     for tile in plan.tiles(ofLane: lane) {
       let rows = plan.rows(ofTile: tile)
+      if dataset.isStreamed, pthread_equal(thread, pthread_self()) != 0 { try poll?() }
+      let block = try dataset.block(rows, until: end, in: tiles.lanes[lane].block)
       try body(
         TileRows(
-          tile: tile, rows: rows, x: dataset.x.rows(rows),
-          factors: tiles.factors(lane: lane, rows: rows, dataset.x)))
+          tile: tile, rows: rows, x: block.x, y: block.y,
+          factors: try tiles.factors(lane: lane, rows: rows, block.x)))
+    }
+  }
+
+  /// The same for products at the point of `linearize`, whose tiles keep their rows where they are kept themselves: then y is
+  /// not looked at, and nothing is read.
+  @inline(__always)
+  private func forEachLinearizedTile<Scalar>(
+    _ tiles: TileMemory<Scalar>, _ lane: Int, _ theta: UnsafePointer<Scalar>,
+    _ body: (TileRows<Scalar>, any PredictorTile<Scalar>) throws -> Void
+  ) throws {
+    guard tiles.keepsLinearization else {
+      return try forEachTile(tiles, lane) { rows in
+        try linearize(tiles, rows, lane: lane, theta)
+        try body(rows, tiles.linearizedTile(lane: lane, tile: rows.tile))
+      }
+    }
+    for tile in plan.tiles(ofLane: lane) {
+      let rows = plan.rows(ofTile: tile)
+      let x = tiles.keptInputs(tile: tile) ?? dataset.featureRows.inMemory!.rows(rows)
+      let factors = try tiles.factors(lane: lane, rows: rows, x)
+      try body(
+        TileRows(tile: tile, rows: rows, x: x, y: x, factors: factors),
+        tiles.linearizedTile(lane: lane, tile: tile))
     }
   }
 
@@ -144,7 +175,7 @@ extension MetricisedLoss {
   ) -> Double {
     let count = rows.rows.count * predictor.outputs
     let residual = lane.residual.base
-    dataset.y.rows(rows.rows).copy(to: residual)
+    rows.y.copy(to: residual)
     for index in 0..<count { residual[index] = predictions[index] - residual[index] }
     applyMetric(rows, lane, residual, lane.weighted.base)
     return wideDot(count, residual, lane.weighted.base) / 2
@@ -221,16 +252,8 @@ extension MetricisedLoss {
   ) throws {
     let tile = tiles.linearizedTile(lane: index, tile: rows.tile)
     let lane = tiles.lanes[index]
-    _ = weighResidual(rows, lane, try tile.forward(theta, rows.x))
+    _ = weighResidual(rows, lane, try tile.forward(theta, tiles.keepInputs(rows.x, tile: rows.tile)))
     if !predictor.hasNoCurvature { try tile.keep(theta, cotangent: lane.weighted.base) }
-  }
-
-  /// The tile at the linearisation point.
-  private func linearizedTile<Scalar>(
-    _ tiles: TileMemory<Scalar>, _ rows: TileRows<Scalar>, lane: Int, _ theta: UnsafePointer<Scalar>
-  ) throws -> any PredictorTile<Scalar> {
-    if !tiles.keepsLinearization { try linearize(tiles, rows, lane: lane, theta) }
-    return tiles.linearizedTile(lane: lane, tile: rows.tile)
   }
 
   /// out = H w, or G w, at the point of `linearize`.
@@ -254,8 +277,7 @@ extension MetricisedLoss {
     let w = tiles.direction(parameterCount, w, scale: scale)
     try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
       let lane = tiles.lanes[index]
-      try forEachTile(tiles, index) { rows in
-        let tile = try linearizedTile(tiles, rows, lane: index, theta)
+      try forEachLinearizedTile(tiles, index, theta) { rows, tile in
         try tile.pushforward(theta, direction: w, lane.tangent.base)
         applyMetric(rows, lane, lane.tangent.base, lane.weighted.base)
         try lane.gradient.add(parameterCount, to: partial) { gradient in
@@ -285,8 +307,7 @@ extension MetricisedLoss {
     let theta = tiles.theta(parameterCount, linearizationPoint.base)
     try plan.sum(into: out, count: parameterCount, partials: &memory.partials) { index, partial in
       let lane = tiles.lanes[index]
-      try forEachTile(tiles, index) { rows in
-        let tile = try linearizedTile(tiles, rows, lane: index, theta)
+      try forEachLinearizedTile(tiles, index, theta) { rows, tile in
         c.rows(rows.rows).copy(to: lane.tangent.base)
         try lane.gradient.add(parameterCount, to: partial) {
           try tile.pullback(theta, cotangent: lane.tangent.base, gradient: $0)
@@ -333,7 +354,7 @@ extension MetricisedLoss {
       return 0
     }
     try tiles.workers.pullback(
-      dataset.x, .rankTwo(alpha: alpha.base, u: u.base, e: e.base, lambdaE: lambdaE.base), into: out)
+      dataset.featureRows, .rankTwo(alpha: alpha.base, u: u.base, e: e.base, lambdaE: lambdaE.base), into: out)
     if scale != 1 { Double.scale(metric.parameterCount, 1 / scale, out) }
   }
 }

@@ -236,7 +236,7 @@ private final class NetworkTile<Scalar: BLASScalar>: PredictorTile {
   @_specialize(where Scalar == Double)
   @_specialize(where Scalar == Float)
   func keep(_ theta: UnsafePointer<Scalar>, cotangent: UnsafePointer<Scalar>) throws {
-    network.pullback(theta, state, lane.scratch, cotangent: scaled(cotangent), gradient: nil)
+    network.keepCotangents(theta, state, cotangent: scaled(cotangent))
   }
 
   @_specialize(where Scalar == Double)

@@ -16,10 +16,12 @@ final class Workspace: SharedObject {
   }
 
   /// The memory for a loss of these shapes in this arithmetic: the kept one where it fits.
-  func memory(_ predictor: Predictor, _ metric: Metric, rows: Int, _ arithmetic: Precision) throws -> LossMemory {
-    if let kept, kept.fits(predictor, metric, rows: rows, arithmetic) { return kept }
+  func memory(
+    _ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, _ arithmetic: Precision
+  ) throws -> LossMemory {
+    if let kept, kept.fits(predictor, metric, dataset, arithmetic) { return kept }
     kept = nil
-    let memory = try LossMemory(predictor, metric, rows: rows, arithmetic, self)
+    let memory = try LossMemory(predictor, metric, dataset, arithmetic, self)
     kept = memory
     return memory
   }
@@ -42,31 +44,37 @@ final class LossMemory {
   /// theta's length: where products are taken, and room for a result that is not yet the caller's.
   let linearizationPoint: Buffer<Double>
   let result: Buffer<Double>
+  private let isStreamed: Bool
   /// For what a loss in float32 does in float64; made when first needed.
   private let wideWorkspace: Workspace
 
   init(
-    _ predictor: Predictor, _ metric: Metric, rows: Int, _ arithmetic: Precision, _ workspace: Workspace
+    _ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, _ arithmetic: Precision, _ workspace: Workspace
   ) throws {
     self.predictor = predictor
     self.metric = metric
     self.arithmetic = arithmetic
+    isStreamed = dataset.isStreamed
+    let rows = dataset.rows
+    // A predictor that wants all rows at once gets those that are read at once; always on the calling thread.
+    let tileRows = predictor.tileRows ?? (isStreamed ? dataset.blockRows : nil)
     let plan = RowReduction(
-      rows: rows, tileRows: predictor.tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
-      threads: workspace.threads)
+      rows: rows, tileRows: tileRows, vectorCount: max(predictor.parameterCount, metric.parameterCount),
+      threads: predictor.tileRows == nil ? 1 : workspace.threads)
     self.plan = plan
     linearizationPoint = try Buffer(count: predictor.parameterCount)
     result = try Buffer(count: predictor.parameterCount)
     tiles =
       switch arithmetic {
-      case .float64: .float64(try TileMemory(predictor, metric, plan, workspace.metricCacheBytes))
-      case .float32: .float32(try TileMemory(predictor, metric, plan, workspace.metricCacheBytes))
+      case .float64: .float64(try TileMemory(predictor, metric, plan, streamed: isStreamed, workspace.metricCacheBytes))
+      case .float32: .float32(try TileMemory(predictor, metric, plan, streamed: isStreamed, workspace.metricCacheBytes))
       }
     wideWorkspace = Workspace(threads: workspace.threads, metricCacheBytes: workspace.metricCacheBytes)
   }
 
-  func fits(_ predictor: Predictor, _ metric: Metric, rows: Int, _ arithmetic: Precision) -> Bool {
-    self.predictor === predictor && self.metric === metric && plan.rows == rows && self.arithmetic == arithmetic
+  func fits(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset, _ arithmetic: Precision) -> Bool {
+    self.predictor === predictor && self.metric === metric && plan.rows == dataset.rows
+      && isStreamed == dataset.isStreamed && self.arithmetic == arithmetic
   }
 
   /// Whether activations are kept between products.
@@ -78,8 +86,8 @@ final class LossMemory {
   }
 
   /// The same for float64 arithmetic.
-  func widened() throws -> LossMemory {
-    arithmetic == .float64 ? self : try wideWorkspace.memory(predictor, metric, rows: plan.rows, .float64)
+  func widened(_ dataset: Dataset) throws -> LossMemory {
+    arithmetic == .float64 ? self : try wideWorkspace.memory(predictor, metric, dataset, .float64)
   }
 
   /// Evaluates the metric on the dataset, unless the cache holds just that or they can be copied.
@@ -115,9 +123,14 @@ final class TileMemory<Scalar: BLASScalar> {
   /// One for each tile where they fit, else one for each lane. Made when first needed.
   private var linearized: [(any PredictorTile<Scalar>)?]
   let keepsLinearization: Bool
+  /// The features of kept tiles, where the dataset's own do not stay in memory, and their number in a row.
+  private let keptFeatures: [Buffer<Scalar>]
+  private let inputs: Int
   private let cache: FactorCache<Scalar>?
 
-  init(_ predictor: Predictor, _ metric: Metric, _ plan: RowReduction, _ metricCacheBytes: Int) throws {
+  init(
+    _ predictor: Predictor, _ metric: Metric, _ plan: RowReduction, streamed isStreamed: Bool, _ metricCacheBytes: Int
+  ) throws {
     self.metric = metric
     self.plan = plan
     workers = try MetricWorkers(metric, plan: plan)
@@ -130,13 +143,32 @@ final class TileMemory<Scalar: BLASScalar> {
     lanes = try (0..<plan.laneCount).map { _ in
       try LossLane(predictor, metric, rows: plan.tileRows, ownsFactors: !cached)
     }
-    keepsLinearization = try checkedProduct(plan.rows, size, predictor.numbersPerRow) <= linearizationBytes
+    let perRow = max(predictor.numbersPerRow, isStreamed ? predictor.inputs + predictor.outputs : 0)
+    let keeps = try checkedProduct(plan.rows, size, perRow) <= linearizationBytes
+    keepsLinearization = keeps
+    inputs = predictor.inputs
+    keptFeatures = try (0..<(keeps && isStreamed ? plan.tileCount : 0)).map {
+      try Buffer(count: try checkedProduct(plan.rows(ofTile: $0).count, predictor.inputs))
+    }
     linearized = Array(repeating: nil, count: keepsLinearization ? plan.tileCount : plan.laneCount)
     // Made now, so that the lanes' threads only read the array.
     for index in linearized.indices {
       let lane = keepsLinearization ? (0..<plan.laneCount).first { plan.tiles(ofLane: $0).contains(index) }! : index
       linearized[index] = try lanes[lane].predictorLane.makeTile(rows: plan.tileRows, order: .curvature)
     }
+  }
+
+  /// A tile's features, where they are kept.
+  func keptInputs(tile: Int) -> MatrixView? {
+    if keptFeatures.isEmpty { return nil }
+    return MatrixView(keptFeatures[tile].base, rows: plan.rows(ofTile: tile).count, columns: inputs)
+  }
+
+  /// Keeps a tile's features where that is necessary; returns them as they can be looked at later.
+  func keepInputs(_ x: MatrixView, tile: Int) -> MatrixView {
+    guard let kept = keptInputs(tile: tile) else { return x }
+    x.copy(to: keptFeatures[tile].base)
+    return kept
   }
 
   func linearizedTile(lane: Int, tile: Int) -> any PredictorTile<Scalar> {
@@ -157,23 +189,25 @@ final class TileMemory<Scalar: BLASScalar> {
   fileprivate func updateNormalization(_ dataset: Dataset, _ partials: inout GrowingBuffer<Double>) throws {
     guard let cache, metric.network != nil else {
       let workers = workers
-      return try metric.updateNormalization(rows: dataset.rows, dataset.x) { try workers.meanTrace(dataset.x) }
+      return try metric.updateNormalization(rows: dataset.rows, dataset.featureRows) {
+        try workers.meanTrace(dataset.featureRows)
+      }
     }
     try cache.fill(metric, dataset, workers, &partials)
     let sum = try plan.sum(partials: &partials) { lane, _ in
       plan.rows(ofLane: lane).reduce(0) { sum, row in sum + (cache.factors.map { Double($0.trace(row)) } ?? .nan) }
     }
     let mean = sum / (Double(dataset.rows) * Double(metric.outputs))
-    try metric.updateNormalization(rows: dataset.rows, dataset.x) { mean }
+    try metric.updateNormalization(rows: dataset.rows, dataset.featureRows) { mean }
     cache.renormalize(metric, dataset, workers)
   }
 
-  /// The factors of a tile's rows.
-  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) -> MetricFactors<Scalar> {
+  /// The factors of a tile's rows; x: their features.
+  func factors(lane: Int, rows: Range<Int>, _ x: MatrixView) throws -> MetricFactors<Scalar> {
     if let cache { return cache.factors!.advanced(by: rows.lowerBound) }
     let memory = lanes[lane]
-    return workers.lanes[lane].factors(
-      rows: rows.count, x.rows(rows), entries: memory.entries!.base, scales: memory.scales!.base)
+    return try workers.lanes[lane].factors(
+      rows: rows.count, BlockedMatrix(x), entries: memory.entries!.base, scales: memory.scales!.base)
   }
 }
 
@@ -206,13 +240,13 @@ private final class FactorCache<Scalar: BLASScalar> {
     if let source, source == now, factors != nil { return }
     source = nil
     if metric.network == nil {
-      factors = workers.lanes[0].factors(rows: 1, nil, entries: entries.base, scales: scales.base)
+      factors = try workers.lanes[0].factors(rows: 1, nil, entries: entries.base, scales: scales.base)
     } else {
       let plan = workers.plan
       try plan.sum(partials: &partials) { lane, _ in
         let rows = plan.rows(ofLane: lane)
-        let part = workers.lanes[lane].factors(
-          rows: rows.count, dataset.x.rows(rows), entries: entries.base + rows.lowerBound * metric.entryCount,
+        let part = try workers.lanes[lane].factors(
+          rows: rows.count, dataset.featureRows.rows(rows), entries: entries.base + rows.lowerBound * metric.entryCount,
           scales: scales.base + rows.lowerBound)
         if lane == 0 { factors = part }
         return 0
@@ -257,6 +291,8 @@ final class LossLane<Scalar: BLASScalar> {
   let tangent: Buffer<Scalar>
   /// rows x rank, for products with the metric.
   let metricScratch: Buffer<Scalar>
+  /// The rows, where the dataset's are streamed.
+  let block = RowBlock()
   /// A tile's factors where they are not cached.
   let entries: Buffer<Scalar>?
   let scales: Buffer<Scalar>?

@@ -44,7 +44,7 @@ extension TaskBatch {
     view.features = Int64(features)
     view.predictions = UnsafePointer(predictions.base)
     view.targets = UnsafePointer(targets.base)
-    view.inputs = UnsafePointer(inputs.base)
+    view.inputs = inputs.map { UnsafePointer($0.base) }
     view.phase = phase.rawValue
     if let context {
       view.context = UnsafePointer(context.pointers.base)

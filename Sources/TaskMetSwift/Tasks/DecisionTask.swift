@@ -7,10 +7,9 @@ struct DecisionProblem {
   let rows: Int
   let outputs: Int
   let features: Int
-  /// rows x outputs, rows x outputs, rows x features.
+  /// rows x outputs each.
   let predictions: UnsafePointer<Double>
   let targets: UnsafePointer<Double>
-  let inputs: UnsafePointer<Double>
   /// What the dataset knows of the instance.
   let context: UnsafeBufferPointer<Double>?
 
@@ -27,7 +26,7 @@ extension TaskBatch {
       instance: instance, rows: last - first, outputs: outputs, features: features,
       predictions: UnsafePointer(predictions.base + first * outputs),
       targets: UnsafePointer(targets.base + first * outputs),
-      inputs: UnsafePointer(inputs.base + first * features), context: context?[instance])
+      context: context?[instance])
   }
 }
 

@@ -10,10 +10,12 @@ struct TaskBatch {
   let rows: Int
   let outputs: Int
   let features: Int
-  /// rows x outputs and rows x features, contiguous.
+  /// rows x outputs and rows x features, contiguous. No inputs where the batch is all of a streamed dataset.
   let predictions: Buffer<Double>
   let targets: Buffer<Double>
-  let inputs: Buffer<Double>
+  let inputs: Buffer<Double>?
+  /// The inputs where they are streamed.
+  private let streamed: BlockedMatrix?
   let phase: Phase
   /// What the dataset knows of each instance, by the instance's id.
   let context: InstanceContext?
@@ -36,14 +38,32 @@ struct TaskBatch {
     features = dataset.features
     predictions = try Buffer(count: try checkedProduct(rows, outputs))
     targets = try Buffer(count: try checkedProduct(rows, outputs))
-    inputs = try Buffer(count: try checkedProduct(rows, features))
     self.phase = phase
     context = dataset.context
-    for k in 0..<count {
+    if chosen == nil, dataset.isStreamed {
+      (inputs, streamed) = (nil, dataset.featureRows)
+      try dataset.targetRows.copy(to: targets.base)
+    } else {
+      let room = try Buffer<Double>(count: try checkedProduct(rows, features))
+      (inputs, streamed) = (room, nil)
+      try gather(dataset, into: room)
+    }
+  }
+
+  /// Fills targets and inputs, instance by instance.
+  private func gather(_ dataset: Dataset, into inputs: Buffer<Double>) throws {
+    let block = RowBlock()
+    for k in 0..<instances.count {
       let source = dataset.rowRange(ofInstance: Int(instances[k]))
-      let start = Int(offsets[k])
-      dataset.y.rows(source).copy(to: targets.base + start * outputs)
-      dataset.x.rows(source).copy(to: inputs.base + start * features)
+      var row = Int(offsets[k])
+      // In parts, so that the block stays small whatever an instance's size.
+      for start in stride(from: source.lowerBound, to: source.upperBound, by: dataset.blockRows) {
+        let part = start..<min(source.upperBound, start + dataset.blockRows)
+        let (x, y) = try dataset.block(part, until: part.upperBound, in: block)
+        x.copy(to: inputs.base + row * features)
+        y.copy(to: targets.base + row * outputs)
+        row += part.count
+      }
     }
   }
 
@@ -55,12 +75,12 @@ struct TaskBatch {
 
   private init(
     instances: Buffer<Int64>, offsets: Buffer<Int64>, rows: Int, outputs: Int, features: Int,
-    predictions: Buffer<Double>, targets: Buffer<Double>, inputs: Buffer<Double>, phase: Phase,
-    context: InstanceContext?
+    predictions: Buffer<Double>, targets: Buffer<Double>, inputs: Buffer<Double>?, streamed: BlockedMatrix?,
+    phase: Phase, context: InstanceContext?
   ) {
     (self.instances, self.offsets) = (instances, offsets)
     (self.rows, self.outputs, self.features) = (rows, outputs, features)
-    (self.predictions, self.targets, self.inputs) = (predictions, targets, inputs)
+    (self.predictions, self.targets, self.inputs, self.streamed) = (predictions, targets, inputs, streamed)
     (self.phase, self.context) = (phase, context)
   }
 
@@ -68,7 +88,7 @@ struct TaskBatch {
   func with(predictions: Buffer<Double>, phase: Phase) -> TaskBatch {
     TaskBatch(
       instances: instances, offsets: offsets, rows: rows, outputs: outputs, features: features,
-      predictions: predictions, targets: targets, inputs: inputs, phase: phase, context: context)
+      predictions: predictions, targets: targets, inputs: inputs, streamed: streamed, phase: phase, context: context)
   }
 
   /// One of the batch's instances (a position, not an id) as a batch of its own.
@@ -95,15 +115,19 @@ struct TaskBatch {
     return TaskBatch(
       instances: ids, offsets: starts, rows: Int(starts[count]), outputs: outputs, features: features,
       predictions: try part(predictions, outputs), targets: try part(targets, outputs),
-      inputs: try part(inputs, features), phase: phase, context: context)
+      inputs: try inputs.map { try part($0, features) }, streamed: nil, phase: phase, context: context)
   }
 
-  /// rows x features.
-  var x: MatrixView { MatrixView(inputs.base, rows: rows, columns: features) }
+  /// rows x features. What was taken from a batch without inputs has none either.
+  func inputRows() throws -> BlockedMatrix {
+    if let inputs { return BlockedMatrix(MatrixView(inputs.base, rows: rows, columns: features)) }
+    guard let streamed else { throw TaskMetError.state("the batch has no inputs") }
+    return streamed
+  }
 
   /// Fills the predictions; no task has to judge one that is not finite.
   func predict(_ predictor: Predictor, _ theta: UnsafePointer<Double>) throws {
-    try predictor.predict(theta, x, into: predictions.base, stride: outputs)
+    try predictor.predict(theta, try inputRows(), into: predictions.base, stride: outputs)
     if let index = firstNonFinite(rows * outputs, predictions.base) {
       throw TaskMetError.numerical("a prediction is \(predictions[index])")
     }

@@ -4,7 +4,9 @@ import COpenBLAS
 
 /// The dense algebra that the bits depend on besides the file.
 private var algebraDescription: String {
-  "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads"
+  let kernels = String(cString: machineKernels.name)
+  return
+    "OpenBLAS \(String(cString: openblas_get_corename())), \(openblas_get_num_threads()) threads, \(kernels) kernels"
 }
 
 extension Trainer {
@@ -15,7 +17,7 @@ extension Trainer {
     var file = SafeTensors(kind: "trainer")
     file.add("predictor", predictorSignature)
     file.add("metric", metricSignature)
-    file.add("data", fingerprint)
+    file.add("data", try fingerprint())
     file.add("algebra", algebraDescription)
     file.add("task_count", String(objective.tasks.count))
     for option in trainerOptions { file.add("option.\(option.name)", options.text(option)) }
@@ -99,13 +101,13 @@ extension Trainer {
   }
 
   /// Of all numbers of the training and validation data.
-  private var fingerprint: String {
+  private func fingerprint() throws -> String {
     var hash = Fingerprint()
     for data in [dataset, validation] {
       guard let data else { continue }
       hash.add(UInt64(data.rows))
-      hash.add(data.x)
-      hash.add(data.y)
+      try hash.add(data.featureRows)
+      try hash.add(data.targetRows)
       if let weights = data.weights { hash.add(MatrixView(weights.base, rows: 1, columns: data.rows)) }
       for instance in 0..<data.instanceCount { hash.add(UInt64(data.rowRange(ofInstance: instance).lowerBound)) }
       if let context = data.context {
@@ -129,8 +131,9 @@ extension Trainer {
     guard count == objective.tasks.count else {
       throw TaskMetError.state("path: the file's trainer has \(count) tasks, this one has \(objective.tasks.count)")
     }
-    guard data == fingerprint else {
-      throw TaskMetError.state("path: the file was made with other data (\(data), not \(fingerprint))")
+    let own = try fingerprint()
+    guard data == own else {
+      throw TaskMetError.state("path: the file was made with other data (\(data), not \(own))")
     }
     let algebra = try file.string("algebra")
     let newOptions = try readOptions(file)

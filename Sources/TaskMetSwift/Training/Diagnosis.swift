@@ -61,7 +61,7 @@ extension Trainer {
 // MARK: - Set-ups that cannot learn
 
 extension Trainer {
-  func degenerateSetups(_ state: TrainerState) -> [String] {
+  func degenerateSetups(_ state: TrainerState) throws -> [String] {
     var warnings: [String] = []
     let rho = options.real(.rho)
     let scaleless = rho == 0 || metric.normalization == .batchTrace
@@ -76,7 +76,7 @@ extension Trainer {
             + "ordinary least squares): use a conditional metric, rho > 0, or another predictor")
       }
     }
-    if !options.method.isBaseline, state.verdict.rmse <= 1e-10 * targetSize {
+    if !options.method.isBaseline, state.verdict.rmse <= 1e-10 * (try targetSize()) {
       warnings.append(
         "the residuals are zero: the predictor fits its data exactly, and then no metric changes it; use a smaller "
           + "predictor, rho > 0 or more data")
@@ -89,12 +89,17 @@ extension Trainer {
   }
 
   /// Root mean square of the targets.
-  var targetSize: Double {
+  func targetSize() throws -> Double {
+    if let known = knownTargetSize { return known }
     var sum = 0.0
-    for row in 0..<dataset.rows {
-      for k in 0..<dataset.targets { sum += dataset.y[row, k] * dataset.y[row, k] }
+    try dataset.targetRows.forEachBlock { _, y in
+      for row in 0..<y.rows {
+        for k in 0..<y.columns { sum += y[row, k] * y[row, k] }
+      }
     }
-    return (sum / Double(dataset.rows * dataset.targets)).squareRoot()
+    let size = (sum / Double(dataset.rows * dataset.targets)).squareRoot()
+    knownTargetSize = size
+    return size
   }
 }
 
@@ -118,10 +123,13 @@ struct MetricSample {
     rows = (0..<wanted).map { $0 * dataset.rows / wanted }
     byOutput = [Double](repeating: 0, count: metric.outputs)
     let x = try Buffer<Double>(count: try checkedProduct(wanted, dataset.features))
+    let room = RowBlock()
     for (index, row) in rows.enumerated() {
-      dataset.x.rows(row..<(row + 1)).copy(to: x.base + index * dataset.features)
+      // As a range of its own: the rows after it are not wanted.
+      let line = try dataset.featureRows.rows(row..<(row + 1)).block(0..<1, in: room)
+      line.copy(to: x.base + index * dataset.features)
     }
-    let view = MatrixView(x.base, rows: wanted, columns: dataset.features)
+    let view = BlockedMatrix(MatrixView(x.base, rows: wanted, columns: dataset.features))
     let scratch = try Buffer<Double>(count: try checkedProduct(metric.rank, metric.rank))
     try MetricEvaluation<Double>(metric).forEachBlock(rows: wanted, view) { _, count, factors in
       for row in 0..<count { try add(factors, row, scratch.base) }

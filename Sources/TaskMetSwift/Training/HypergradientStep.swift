@@ -101,7 +101,7 @@ struct HypergradientStep {
     let g = try Buffer<Double>(count: predictor.parameterCount)
     guard let chosen else {
       let c = MatrixView(verdict.cotangent.base, rows: batch.rows, columns: n)
-      try predictor.pullback(state.model.theta.base, batch.x, c, into: g.base)
+      try predictor.pullback(state.model.theta.base, try batch.inputRows(), c, into: g.base)
       return g
     }
     // The cotangent of the others is zero, and each of these counts for more.
@@ -113,7 +113,7 @@ struct HypergradientStep {
       Double.axpy(rows.count * n, share, verdict.cotangent.base + rows.lowerBound * n, c.base + rows.lowerBound * n)
     }
     try predictor.pullback(
-      state.model.theta.base, batch.x, MatrixView(c.base, rows: batch.rows, columns: n), into: g.base)
+      state.model.theta.base, try batch.inputRows(), MatrixView(c.base, rows: batch.rows, columns: n), into: g.base)
     return g
   }
 
@@ -122,7 +122,7 @@ struct HypergradientStep {
     let (b1, b2) = (options.real(.metricL1), options.real(.metricIdentity))
     if b1 == 0 && b2 == 0 { return }
     let part = try Buffer<Double>(count: gradient.count)
-    _ = try metric.regularizer(rows: dataset.rows, dataset.x, l1: b1, identity: b2, gradient: part.base)
+    _ = try metric.regularizer(rows: dataset.rows, dataset.featureRows, l1: b1, identity: b2, gradient: part.base)
     Double.axpy(gradient.count, 1, part.base, gradient.base)
   }
 

@@ -34,7 +34,7 @@ final class InnerTraining {
 
   /// Sets m of batch_trace on the training rows.
   func updateNormalization() throws {
-    try fullWorkspace.memory(predictor, metric, rows: dataset.rows, dataset.precision).updateNormalization(dataset)
+    try fullWorkspace.memory(predictor, metric, dataset, dataset.precision).updateNormalization(dataset)
   }
 
   /// The solver that "auto" stands for.

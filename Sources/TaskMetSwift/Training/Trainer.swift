@@ -35,6 +35,8 @@ final class Trainer: SharedObject {
   /// A callback has asked to stop after the iteration that is now whole.
   var pendingStop: StopTraining.Reason?
   private var innerTraining: InnerTraining?
+  /// Root mean square of the targets, where that is known.
+  var knownTargetSize: Double?
   /// Lambda = I, for the methods that learn no metric.
   private var identityMetric: Metric?
   private var metricOptimizer: Optimizer?
@@ -205,7 +207,7 @@ extension Trainer {
     state.innerOptimizer = options.method.isDirect ? nil : moments
     state.referenceGradientNorm = norm(theta.count, gradient.base)
     state.firstTrainingRMSE = verdict.rmse
-    state.warnings = degenerateSetups(state)
+    state.warnings = try degenerateSetups(state)
     for warning in state.warnings { log(.warning, warning) }
     record[.trusted] = 1
     record[.metricRate] = options.real(steppedRate ?? .metricRate)
@@ -345,7 +347,8 @@ extension Trainer {
       inner, theta, steps: options.integer(.innerIterations) * state.innerFactor,
       innerOptions(rate: record[.metricRate]), &next.innerOptimizer, &next.random, &record)
     let (verdict, model) = try judge(theta, phi, &next.random, &record)
-    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * targetSize)) else {
+    guard !(verdict.rmse > options.real(.explosionFactor) * max(state.firstTrainingRMSE, 1e-8 * (try targetSize())))
+    else {
       throw TaskMetError.numerical(
         "the prediction error is \(verdict.rmse), the two-stage model's \(state.firstTrainingRMSE)")
     }
@@ -406,7 +409,7 @@ extension Trainer {
       try inner.updateNormalization()
     } else {
       // A method that learns no metric uses m for its records alone.
-      try metric.updateNormalization(rows: dataset.rows, dataset.x)
+      try metric.updateNormalization(rows: dataset.rows, dataset.featureRows)
     }
   }
 
@@ -427,7 +430,7 @@ extension Trainer {
   private func setModel(_ model: Model, of metric: Metric) throws {
     try metric.setParameters(model.phi.base)
     if metric.normalization == .batchTrace {
-      try metric.updateNormalization(rows: dataset.rows, dataset.x) { model.normalizationScale }
+      try metric.updateNormalization(rows: dataset.rows, dataset.featureRows) { model.normalizationScale }
     } else {
       metric.restoreNormalization(scale: model.normalizationScale)
     }

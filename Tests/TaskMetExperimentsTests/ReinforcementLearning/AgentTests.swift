@@ -60,7 +60,7 @@ struct AgentTests {
     }
   }
 
-  @Test("the metric begins as the identity and stays normalised; MLE and OMD have none")
+  @Test("the metric begins as the identity and stays normalised; the others have none")
   func metric() throws {
     let run = try Self.evaluations(Self.settings(.taskmet), seed: 3)
     for evaluation in run where evaluation.step < 80 {
@@ -69,7 +69,7 @@ struct AgentTests {
     let last = try #require(run.last).metricDiagonal
     expectEqual([dot(last, last)], [6], to: 1e-12)
     #expect(last.contains { abs($0 - 1) > 1e-3 } && last.allSatisfy { $0 > 0 })
-    for kind in [AgentKind.mle, .omd] {
+    for kind in [AgentKind.mle, .omd, .vep] {
       #expect(try Self.evaluations(Self.settings(kind), seed: 3).allSatisfy { $0.metricDiagonal.isEmpty })
     }
   }

@@ -96,6 +96,36 @@ struct ImplicitGradientTests {
   }
 }
 
+@Suite("Value equivalence")
+struct ValueEquivalenceTests {
+  @Test("the gradient in prediction space, by differences; none where the predictions are real")
+  func gradient() throws {
+    var random = RandomNumbers(seed: 24)
+    let q = try makeQ(observationCount: 3, hidden: [6, 5], &random)
+    let batch = Batch.random(rows: 8, observationCount: 3, &random)
+    let predictions = ImplicitGradientTests.Predictions(values: .normal(8 * 4, &random), rows: 8)
+    let equivalence = ValueEquivalence(q)
+    func loss(_ predictions: ImplicitGradientTests.Predictions) throws -> Double {
+      try equivalence.update(batch, nextStates: predictions.nextStates, rewards: predictions.rewards)
+      return equivalence.loss
+    }
+    let value = try loss(predictions)
+    let c = equivalence.cotangents.nextStates + equivalence.cotangents.rewards
+    let expected = try c.indices.map { entry in
+      try derivative(step: 1e-4) { t in
+        var moved = predictions
+        moved.values[entry] += t
+        return try loss(moved)
+      }
+    }
+    #expect(value > 1e-3)
+    expectEqual(c, expected, to: 1e-8)
+    let real = ImplicitGradientTests.Predictions(values: batch.nextStates + batch.rewards, rows: 8)
+    #expect(try loss(real) == 0)
+    #expect((equivalence.cotangents.nextStates + equivalence.cotangents.rewards).allSatisfy { $0 == 0 })
+  }
+}
+
 /// A linear Q function, whose omega*(f, r) is known: the normal equations, for each network and action.
 final class LinearQ {
   let q: QFunction

@@ -285,7 +285,7 @@ extension Predictor {
 
   func predictions(_ theta: [Double], _ x: MatrixView) throws -> [Double] {
     var out = [Double](repeating: .nan, count: x.rows * outputs)
-    try predict(theta, x, into: &out, stride: outputs)
+    try predict(theta, BlockedMatrix(x), into: &out, stride: outputs)
     return out
   }
 
@@ -293,7 +293,7 @@ extension Predictor {
   func pullback(_ theta: [Double], _ x: MatrixView, _ c: [Double]) throws -> [Double] {
     var out = [Double](repeating: .nan, count: parameterCount)
     try c.withUnsafeBufferPointer { c in
-      try pullback(theta, x, MatrixView(c.baseAddress!, rows: x.rows, columns: outputs), into: &out)
+      try pullback(theta, BlockedMatrix(x), MatrixView(c.baseAddress!, rows: x.rows, columns: outputs), into: &out)
     }
     return out
   }
@@ -301,7 +301,7 @@ extension Predictor {
   /// J_i v.
   func pushforward(_ theta: [Double], _ x: MatrixView, _ v: [Double]) throws -> [Double] {
     var out = [Double](repeating: .nan, count: x.rows * outputs)
-    try pushforward(theta, x, v, into: &out, stride: outputs)
+    try pushforward(theta, BlockedMatrix(x), v, into: &out, stride: outputs)
     return out
   }
 
@@ -316,13 +316,13 @@ extension Metric {
   var phi: [Double] { Array(UnsafeBufferPointer(start: parameters, count: parameterCount)) }
 
   func updateNormalization(rows: MatrixView) throws {
-    try updateNormalization(rows: rows.rows, network == nil ? nil : rows)
+    try updateNormalization(rows: rows.rows, network == nil ? nil : BlockedMatrix(rows))
   }
 
   /// Lambda of each row, one after the other.
   func lambda(_ x: MatrixView) throws -> [Double] {
     var out = [Double](repeating: .nan, count: x.rows * outputs * outputs)
-    try evaluate(rows: x.rows, network == nil ? nil : x, into: &out)
+    try evaluate(rows: x.rows, network == nil ? nil : BlockedMatrix(x), into: &out)
     return out
   }
 
@@ -330,7 +330,7 @@ extension Metric {
   func pullback(_ x: MatrixView, _ cotangent: [Double]) throws -> [Double] {
     var out = [Double](repeating: .nan, count: parameterCount)
     try cotangent.withUnsafeBufferPointer {
-      try pullback(rows: x.rows, network == nil ? nil : x, .dense($0.baseAddress!), into: &out)
+      try pullback(rows: x.rows, network == nil ? nil : BlockedMatrix(x), .dense($0.baseAddress!), into: &out)
     }
     return out
   }
@@ -344,7 +344,7 @@ extension Metric {
     try withExtendedLifetime(buffers) {
       let cotangent = MetricCotangent<Double>.rankTwo(
         alpha: buffers[0].base, u: buffers[1].base, e: buffers[2].base, lambdaE: buffers[3].base)
-      try pullback(rows: x.rows, network == nil ? nil : x, cotangent, into: &out)
+      try pullback(rows: x.rows, network == nil ? nil : BlockedMatrix(x), cotangent, into: &out)
     }
     return out
   }

@@ -110,6 +110,8 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
             _interrupts.can_raise = could_raise
         if installed:
             _interrupts.remove()
+    if failure is not None and current.exception is None:
+        current.exception = _take_failure()
     if current.exception is not None:
         failure, current.exception = current.exception, None
     try:
@@ -133,6 +135,26 @@ def register(owner: Any) -> int:
     key = next(_keys)
     _owners[key] = owner
     return key
+
+
+#: Owners whose functions the library calls on threads of its own as well; what they raise there is kept with them.
+_threaded: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def register_threaded(owner: Any) -> int:
+    """The same for an owner (with an attribute `_failure`) that is also called on threads of the library's own: the
+    native call that fails for it raises what it raised there."""
+    _threaded.add(owner)
+    return register(owner)
+
+
+def _take_failure() -> BaseException | None:
+    """What such an owner raised on a thread of the library's, once."""
+    for owner in list(_threaded):
+        failure, owner._failure = owner._failure, None
+        if failure is not None:
+            return failure
+    return None
 
 
 def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:

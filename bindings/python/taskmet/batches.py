@@ -67,9 +67,10 @@ class TaskBatch(_View):
         return copy_from(self._open.targets, (self.rows, self.outputs))
 
     @cached_property
-    def inputs(self) -> Reals:
-        """rows x features."""
-        return copy_from(self._open.inputs, (self.rows, self.features))
+    def inputs(self) -> Reals | None:
+        """rows x features; None in a batch of all instances of a streamed dataset."""
+        address = self._open.inputs
+        return copy_from(address, (self.rows, self.features)) if address else None
 
     @cached_property
     def instances(self) -> NDArray[np.int64]:
@@ -154,8 +155,9 @@ class ConvertedBatch:
 
     @cached_property
     def inputs(self) -> Any:
-        """rows x features."""
-        return self._convert(self._batch.inputs)
+        """rows x features; None in a batch of all instances of a streamed dataset."""
+        inputs = self._batch.inputs
+        return None if inputs is None else self._convert(inputs)
 
     @cached_property
     def context(self) -> list[Any] | None:

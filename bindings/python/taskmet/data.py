@@ -4,31 +4,69 @@ calls."""
 from __future__ import annotations
 
 import ctypes
-import itertools
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import c_int64
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from taskmet import _native
-from taskmet._arrays import as_integers, as_matrix, as_vector, integers, matrix, precision_of, reals, vector
+from taskmet import _callbacks, _native
+from taskmet._arrays import as_integers, as_matrix, as_vector, copy_to, integers, matrix, precision_of, reals, vector
+from taskmet._files import encode_path
 from taskmet._handles import NativeObject, create, dtype_of
 from taskmet._native import library
 
-# The arrays of borrowed datasets, until the library says that the last object which reads them is gone.
-_borrowed: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
-_keys = itertools.count(1)
+# What datasets read, by the key that `register` gave it, until the library says that the last object which reads it is
+# gone.
+_held: dict[int, Any] = {}
 
 
 @_native.FREE
 def _release(key: int) -> None:
-    _borrowed.pop(key, None)
+    _held.pop(key, None)
+
+
+def _create_reading(key: int, source: Any, function: Any, *arguments: Any) -> int:
+    """A dataset's handle; its source is held for as long as something reads it."""
+    _held[key] = source
+    try:
+        return create(function, *arguments)
+    except BaseException:
+        _held.pop(key, None)
+        raise
+
+
+class _Arrays:
+    """The arrays of a borrowed dataset."""
+
+    def __init__(self, x: Reals, y: Reals):
+        self.x, self.y = x, y
+
+
+class _Reader:
+    """A function that gives rows in blocks, and their sizes."""
+
+    _failure: BaseException | None = None
+
+    def __init__(self, read: Callable[[int, int], Any], features: int, targets: int):
+        self.read, self.features, self.targets = read, features, targets
+
+
+@_callbacks.entry(_native.READ_FN)
+def _read(reader: _Reader, first: int, count: int, x: int, y: int) -> None:
+    block = reader.read(first, count)
+    if not (isinstance(block, Sequence) and len(block) == 2):
+        raise TypeError(f"read must return (x, y), got {type(block).__name__}")
+    for address, values, columns, name in ((x, block[0], reader.features, "x"), (y, block[1], reader.targets, "y")):
+        copy_to(address, as_matrix(values, name), (count, columns), f"{name} of rows {first} to {first + count - 1}")
 
 
 class Dataset(NativeObject):
     """Rows of features ``x`` and targets ``y``.
+
+    Data larger than memory are streamed: `from_files` and `from_blocks`.
 
     Parameters
     ----------
@@ -75,23 +113,100 @@ class Dataset(NativeObject):
         if copy:
             self._handle = create(_function("create", x), *sizes)
         else:
-            self._handle = self._borrow(sizes, x, y)
+            arrays = _Arrays(x, y)
+            key = _callbacks.register(arrays)
+            self._handle = _create_reading(key, arrays, _function("borrow", x), *sizes, _release, key)
+        self._describe_rows(instances, weights, context)
+
+    @classmethod
+    def from_files(
+        cls,
+        x: str | os.PathLike[str],
+        y: str | os.PathLike[str],
+        *,
+        instances: Iterable[int] | None = None,
+        weights: ArrayLike | None = None,
+        context: Sequence[ArrayLike] | None = None,
+    ) -> Dataset:
+        """Streams rows from two .npy files of little-endian float64 in C order, which must not change meanwhile.
+
+        Rows are read by blocks at each use and not kept, so the files may be larger than memory; results have the same
+        bits as with the same arrays. In a task's batch of all instances ``inputs`` is None. A callback predictor gets a
+        block of rows at a time.
+
+        Parameters
+        ----------
+        x : path of an array of shape (rows, features)
+        y : path of an array of shape (rows, targets) or (rows,)
+        instances, weights, context :
+            As for `Dataset`.
+        """
+        return cls._around(
+            create(library.dataset_create_from_files, encode_path(x), encode_path(y)), instances, weights, context
+        )
+
+    @classmethod
+    def from_blocks(
+        cls,
+        read: Callable[[int, int], tuple[ArrayLike, ArrayLike]],
+        rows: int,
+        features: int,
+        targets: int = 1,
+        *,
+        instances: Iterable[int] | None = None,
+        weights: ArrayLike | None = None,
+        context: Sequence[ArrayLike] | None = None,
+    ) -> Dataset:
+        """Streams rows that a function gives; otherwise as `from_files`.
+
+        Parameters
+        ----------
+        read : function
+            ``read(first, count)``: (x, y) of the rows ``first`` to ``first + count - 1``, finite, of shapes (count,
+            features) and (count, targets), or (count,) for one column; the same at each call. With a workspace or a
+            trainer of several threads it is also called on the library's own threads.
+        rows, features, targets : int
+        instances, weights, context :
+            As for `Dataset`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from taskmet import Dataset
+        >>> def read(first, count):
+        ...     t = np.arange(first, first + count) / 1e9
+        ...     return np.stack([t, t**2], axis=1), np.sin(t)
+        >>> Dataset.from_blocks(read, rows=1_000_000_000, features=2)
+        <Dataset rows=1000000000 features=2 targets=1 instances=1000000000>
+        """
+        reader = _Reader(read, features, targets)
+        key = _callbacks.register_threaded(reader)
+        arguments = (rows, features, targets, _read, key, _release)
+        handle = _create_reading(key, reader, library.dataset_create_from_callback, *arguments)
+        return cls._around(handle, instances, weights, context)
+
+    @classmethod
+    def _around(
+        cls,
+        handle: int,
+        instances: Iterable[int] | None,
+        weights: ArrayLike | None,
+        context: Sequence[ArrayLike] | None,
+    ) -> Dataset:
+        dataset = cls.__new__(cls)
+        dataset._handle = handle
+        dataset._describe_rows(instances, weights, context)
+        return dataset
+
+    def _describe_rows(
+        self, instances: Iterable[int] | None, weights: ArrayLike | None, context: Sequence[ArrayLike] | None
+    ) -> None:
         if instances is not None:
             self.set_instances(instances)
         if weights is not None:
             self.set_weights(weights)
         if context is not None:
             self.set_context(context)
-
-    @staticmethod
-    def _borrow(sizes: tuple, x: NDArray[Any], y: NDArray[Any]) -> int:
-        key = next(_keys)
-        _borrowed[key] = (x, y)
-        try:
-            return create(_function("borrow", x), *sizes, _release, key)
-        except BaseException:
-            _borrowed.pop(key, None)
-            raise
 
     def refill(self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> None:
         """New contents, each row its own instance; for datasets made with ``copy=True``. The dtype stays."""

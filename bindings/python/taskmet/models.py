@@ -66,7 +66,7 @@ class Predictor(Parametrized):
     def fit_standardization(self, dataset: Dataset, inputs: bool = True, targets: bool = True) -> None:
         """The same from a dataset's means and standard deviations."""
         what = inputs * _native.STANDARDIZE["inputs"] + targets * _native.STANDARDIZE["targets"]
-        library.predictor_fit_standardization(self.handle, dataset.handle, what)
+        call(library.predictor_fit_standardization, self.handle, dataset.handle, what)
 
     def _features(self, x: ArrayLike) -> Reals:
         return features(x, self.inputs)

@@ -243,18 +243,18 @@ class Trainer(NativeObject):
     def explain(self) -> str:
         """What the metric emphasises, whether the hypergradients could be trusted, set-ups that cannot learn."""
         size = c_int64()
-        library.trainer_explain(self.handle, None, 0, ctypes.byref(size))
+        call(library.trainer_explain, self.handle, None, 0, ctypes.byref(size))
         text = ctypes.create_string_buffer(size.value)
-        library.trainer_explain(self.handle, text, size.value, ctypes.byref(size))
+        call(library.trainer_explain, self.handle, text, size.value, ctypes.byref(size))
         return text.value.decode()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """The whole state as one file, without tasks."""
-        library.trainer_save(self.handle, encode_path(path))
+        call(library.trainer_save, self.handle, encode_path(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Restores a state into a trainer made alike, which then goes on as the saved one would have."""
-        library.trainer_load(self.handle, encode_path(path))
+        call(library.trainer_load, self.handle, encode_path(path))
 
     def _describe(self) -> str:
         count = c_int64()

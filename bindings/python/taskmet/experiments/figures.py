@@ -21,7 +21,7 @@ STATE_NAMES = ("cart position", "cart velocity", "pole angle", "pole velocity")
 #: Of methods and agents, the same in all figures.
 COLORS = {
     **{"mse": "C0", "dfl": "C1", "dfl-10": "C2", "taskmet": "C3", "lodl": "C4", "lodl-10": "C5", "spo-plus": "C6"},
-    **{"weighted-mse": "C8", "predict-zero": "C7", "hourly-shift": "C9", "mle": "C0", "omd": "C1"},
+    **{"weighted-mse": "C8", "predict-zero": "C7", "hourly-shift": "C9", "mle": "C0", "omd": "C1", "vep": "C4"},
 }
 _MARKERS = "os^Dv*"  # of the settings that one method was run with
 

@@ -1,0 +1,73 @@
+// Matrix products of small and medium size, with what a dense layer does before and after them in the same pass.
+//
+// They exist because BLAS, made for large matrices, spends much of such a product on packing and on its own calls, and
+// because biases, activations and slopes would each be one more pass over memory. The same source is compiled for
+// several instruction sets (kernels.inc); the best one that the machine has is chosen once (dispatch.c). Sums are taken
+// in an order that depends on the shape and the instruction set alone.
+
+#ifndef TASKMET_KERNELS_H
+#define TASKMET_KERNELS_H
+
+#include <stdint.h>
+
+// C (m x n, contiguous) = start + A B, then one of the ends; row-major matrices.
+//
+// A is m x k, with any distance between its rows and between its columns: a transposed matrix is one with the two
+// exchanged. B is k x n, or the transpose of an n x k matrix where `b_transposed` is not 0. Start: C itself where
+// `accumulate` is not 0; else `bias` (n elements) in every row; else 0. Ends: where `rectify` is not 0, C <- C > 0 ? C
+// : below C, and the factor (1 or below) goes to `slope` where that is not NULL; else C <- C o factor, where that is
+// not NULL. `slope` and `factor` are laid out as C.
+#define TASKMET_DECLARE_PRODUCT(Scalar, suffix)                                                                        \
+    struct product_##suffix {                                                                                          \
+        int64_t m, n, k;                                                                                               \
+        const Scalar *a;                                                                                               \
+        int64_t a_row, a_column;                                                                                       \
+        const Scalar *b;                                                                                               \
+        int64_t b_stride;                                                                                              \
+        Scalar *c;                                                                                                     \
+        const Scalar *bias;                                                                                            \
+        const Scalar *factor;                                                                                          \
+        Scalar *slope;                                                                                                 \
+        Scalar below;                                                                                                  \
+        int32_t b_transposed, accumulate, rectify;                                                                     \
+    };
+
+TASKMET_DECLARE_PRODUCT(double, f64)
+TASKMET_DECLARE_PRODUCT(float, f32)
+
+// A step of Adam from `parameters` to `moved`, and from `moments` (m, then v) to `new_moments`:
+// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g g; p <- p - rate m / (sqrt(v) / correction + epsilon).
+struct adam_step {
+    int64_t count;
+    const double *gradient, *parameters, *moments;
+    double *moved, *new_moments;
+    double beta1, beta2, rate, correction, epsilon;
+};
+
+// The kernels of one instruction set.
+struct kernel_table {
+    const char *name;
+    void (*product_f64)(const struct product_f64 *);
+    void (*product_f32)(const struct product_f32 *);
+    // y (columns) += the column sums of the contiguous rows x columns matrix x.
+    void (*add_column_sums_f64)(int64_t rows, int64_t columns, const double *x, double *y);
+    void (*add_column_sums_f32)(int64_t rows, int64_t columns, const float *x, float *y);
+    // Not 0 where all elements of x are finite.
+    int32_t (*are_finite_f64)(int64_t count, const double *x);
+    int32_t (*are_finite_f32)(int64_t count, const float *x);
+    void (*step_adam)(const struct adam_step *);
+};
+
+extern const struct kernel_table kernels_baseline;
+#if defined(__x86_64__)
+extern const struct kernel_table kernels_avx2;
+extern const struct kernel_table kernels_avx512;
+#endif
+
+// Those of an instruction set by its number, in ascending order; NULL where this machine has no such.
+const struct kernel_table *kernels_for(int32_t level);
+
+// The best that this machine has.
+const struct kernel_table *kernels_best(void);
+
+#endif
