@@ -214,7 +214,8 @@ taskmet_status taskmet_dataset_borrow_f32(int64_t rows, int64_t features, const 
 typedef int32_t (*taskmet_read_fn)(void *user, int64_t first_row, int64_t count, double *x, double *y);
 
 /* A streamed dataset, for data larger than memory: its rows are not kept, but read by blocks whenever they are needed, by
- * every function that takes a dataset. The results have the same bits as with the same rows in memory.
+ * every function that takes a dataset. The results have the same bits as with the same rows in memory,
+ * which are float64.
  *   read        is called for at most 512 KiB of rows at once, but for 128 rows at least where as many are left; on the
  *               thread that called the library, and with a workspace or a trainer of several threads also on the library's
  *               own, several at a time: a reader that cannot do that takes a lock
@@ -334,8 +335,8 @@ taskmet_status taskmet_predictor_create_callback(int64_t inputs, int64_t outputs
 /* An independent copy. */
 taskmet_status taskmet_predictor_copy(const taskmet_predictor *predictor, taskmet_predictor **copy);
 
-/* A copy in another precision (or the same), its parameters rounded to that: how a float32 predictor is made, of a new one, a
- * trained one or a loaded one. Standardisation is the same, in float64. In float32 UNSUPPORTED for a callback predictor, whose
+/* A copy in another precision (or the same), its parameters rounded to that (NUMERICAL where one is too large): how a float32
+ * predictor is made, of a new one, a trained one or a loaded one. Standardisation is the same, in float64. In float32 UNSUPPORTED for a callback predictor, whose
  * arithmetic is the caller's. */
 taskmet_status taskmet_predictor_convert(const taskmet_predictor *predictor, taskmet_precision precision,
                                          taskmet_predictor **converted);
@@ -444,7 +445,8 @@ taskmet_status taskmet_metric_create_conditional(int64_t inputs, int64_t outputs
 
 taskmet_status taskmet_metric_copy(const taskmet_metric *metric, taskmet_metric **copy);
 
-/* A copy in another precision (or the same), its parameters rounded to that: how a float32 metric is made. What is asked of a
+/* A copy in another precision (or the same), its parameters rounded to that (NUMERICAL where one is too large): how a float32
+ * metric is made. What is asked of a
  * metric alone (evaluate, vjp, regularizer) is computed in float64, at its rounded parameters. The stored m of batch_trace comes
  * along; whether a hypergradient differentiates it is settled by the next update. */
 taskmet_status taskmet_metric_convert(const taskmet_metric *metric, taskmet_precision precision,

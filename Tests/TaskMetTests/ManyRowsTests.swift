@@ -111,7 +111,8 @@ struct ManyRowsTests {
       #expect(try kept == results(Workspace()), "\(what)")
     }
     try check("first use")
-    try problem.metric.setParameters(problem.metric.phi .+ [Double](repeating: 0.1, count: problem.metric.parameterCount))
+    try problem.metric.setParameters(
+      problem.metric.phi .+ [Double](repeating: 0.1, count: problem.metric.parameterCount))
     try check("phi")
     problem.metric.setFloor(0.2)
     try check("floor")

@@ -179,7 +179,8 @@ struct PrecisionTests {
     let (narrow, wide) = try both.losses()
     let (parallel, _) = try both.losses(2)
     let theta = narrow.predictor.theta
-    try requireEqual(try narrow.gradient(theta), try wide.gradient(theta), to: tolerance, scale: 1, factor.testDescription)
+    try requireEqual(
+      try narrow.gradient(theta), try wide.gradient(theta), to: tolerance, scale: 1, factor.testDescription)
     #expect(try narrow.gradient(theta) == parallel.gradient(theta))
     for loss in [narrow, wide, parallel] { try loss.linearize(theta) }
     var random = RandomGenerator(seed: 44)
@@ -310,7 +311,8 @@ struct PrecisionObjectTests {
     #expect(metric.precision == .float32 && metric.phi == both.narrow.metric.phi)
     #expect(metric.normalizationScale == both.narrow.metric.normalizationScale)
     let x = both.narrow.dataset.x
-    #expect(metric.differentiatesNormalization(rows: 5, x) && both.narrow.metric.differentiatesNormalization(rows: 5, x))
+    #expect(
+      metric.differentiatesNormalization(rows: 5, x) && both.narrow.metric.differentiatesNormalization(rows: 5, x))
     #expect(try metric.lambda(x) == both.narrow.metric.lambda(x))
     try (both.wide.predictor as! NetworkPredictor).save(to: directory.file("w"))
     #expect(try SafeTensors(reading: directory.file("w")).string("version") == "1")

@@ -23,7 +23,8 @@ public func taskmet_linearization_update(
     let object: Linearization = try resolve(linearization, "linearization")
     let predictor: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
-    let x = try requireMatrix(x, rows: rows, columns: predictor.inputs, stride: x_stride, "x",
+    let x = try requireMatrix(
+      x, rows: rows, columns: predictor.inputs, stride: x_stride, "x",
       in: predictor.precision)
     let out = try out.map {
       try requireOutput($0, rows: rows, columns: predictor.outputs, stride: out_stride, "out")
@@ -61,7 +62,8 @@ private func withHeld(
 private func requireCotangents(
   _ c: UnsafePointer<Double>?, _ stride: Int64, _ held: LinearizedRows
 ) throws -> MatrixView {
-  try requireMatrix(c, rows: held.rows, columns: held.predictor.outputs, stride: stride, "c",
+  try requireMatrix(
+    c, rows: held.rows, columns: held.predictor.outputs, stride: stride, "c",
     in: held.predictor.precision)
 }
 

@@ -208,7 +208,8 @@ public func taskmet_predictor_predict(
     let object: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
     let out = try requireOutput(out, rows: rows, columns: object.outputs, stride: out_stride, "out")
-    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x",
+    let x = try requireMatrix(
+      x, rows: rows, columns: object.inputs, stride: x_stride, "x",
       in: object.precision)
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))
     try withAccess(reading: [object]) {
@@ -227,9 +228,11 @@ public func taskmet_predictor_vjp(
     let object: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
     let out = try requireOutput(out, count, object.parameterCount, "out")
-    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x",
+    let x = try requireMatrix(
+      x, rows: rows, columns: object.inputs, stride: x_stride, "x",
       in: object.precision)
-    let c = try requireMatrix(c, rows: rows, columns: object.outputs, stride: c_stride, "c",
+    let c = try requireMatrix(
+      c, rows: rows, columns: object.outputs, stride: c_stride, "c",
       in: object.precision)
     let result = try Buffer<Double>(count: object.parameterCount)
     try withAccess(reading: [object]) { try object.pullback(object.parameters, BlockedMatrix(x), c, into: result.base) }
@@ -246,7 +249,8 @@ public func taskmet_predictor_jvp(
     let object: Predictor = try resolve(predictor, "predictor")
     let rows = try requireRowCount(rows)
     let out = try requireOutput(out, rows: rows, columns: object.outputs, stride: out_stride, "out")
-    let x = try requireMatrix(x, rows: rows, columns: object.inputs, stride: x_stride, "x",
+    let x = try requireMatrix(
+      x, rows: rows, columns: object.inputs, stride: x_stride, "x",
       in: object.precision)
     let v = try requireVector(v, count, object.parameterCount, "v", "count", in: object.precision)
     let result = try Buffer<Double>(count: try checkedProduct(rows, object.outputs))

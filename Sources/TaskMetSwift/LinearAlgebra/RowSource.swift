@@ -157,7 +157,9 @@ struct BlockedMatrix {
 
   /// What tells these numbers from others, row by row, as a precision holds them (nil: their own).
   func fingerprint(roundedTo precision: Precision? = nil) throws -> UInt64 {
-    if precision == nil, case .source(let source, .features) = place, rows == source.rows { return try source.fingerprint() }
+    if precision == nil, case .source(let source, .features) = place, rows == source.rows {
+      return try source.fingerprint()
+    }
     var hash = Fingerprint()
     try hash.add(self, roundedTo: precision)
     return hash.value

@@ -53,7 +53,8 @@ struct LBFGS {
       }
       let first = pairs.isEmpty ? firstStep(report) : 1
       var search = LineSearch(
-        count: count, origin: x, direction: direction.base, value: report.value, slope: slope, rounding: rounding * abs(report.value),
+        count: count, origin: x, direction: direction.base, value: report.value, slope: slope,
+        rounding: rounding * abs(report.value),
         objective: objective)
       let found = try search.run(first: first, into: &point)
       report.evaluations += search.evaluations

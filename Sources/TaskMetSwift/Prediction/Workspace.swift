@@ -259,7 +259,8 @@ private final class FactorCache<Scalar: BLASScalar> {
 extension FactorCache {
   /// Copies the factors of some rows of another cache.
   fileprivate func gather(
-    _ metric: Metric, _ dataset: Dataset, from table: FactorCache<Scalar>, rows: Buffer<Int>, _ workers: MetricWorkers<Scalar>
+    _ metric: Metric, _ dataset: Dataset, from table: FactorCache<Scalar>, rows: Buffer<Int>,
+    _ workers: MetricWorkers<Scalar>
   ) {
     let width = metric.entryCount
     for index in 0..<rows.count {

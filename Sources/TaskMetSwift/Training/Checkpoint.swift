@@ -79,14 +79,16 @@ extension Trainer {
   private var predictorSignature: String {
     let shape = "\(predictor.inputs) -> \(predictor.outputs), \(predictor.parameterCount) parameters"
     guard let network = (predictor as? NetworkPredictor)?.network else { return "callback " + shape }
-    return "network " + shape + precisionSignature + network.layers.map { ", \($0.outputs) \($0.activation.name)" }.joined()
+    return "network " + shape + precisionSignature
+      + network.layers.map { ", \($0.outputs) \($0.activation.name)" }.joined()
       + standardizationSignature("inputs", (predictor as? NetworkPredictor)?.inputStandardization)
       + standardizationSignature("targets", (predictor as? NetworkPredictor)?.targetStandardization)
   }
 
   private var metricSignature: String {
     let shape = "\(metric.structure.name) \(metric.inputs) -> \(metric.outputs), rank \(metric.rank)"
-    return shape + precisionSignature + (metric.network?.layers ?? []).map { ", \($0.outputs) \($0.activation.name)" }.joined()
+    return shape + precisionSignature
+      + (metric.network?.layers ?? []).map { ", \($0.outputs) \($0.activation.name)" }.joined()
       + standardizationSignature("inputs", metric.standardization)
   }
 

@@ -139,7 +139,9 @@ struct MetricSample {
     }
   }
 
-  private mutating func add(_ factors: MetricFactors<Double>, _ row: Int, _ scratch: UnsafeMutablePointer<Double>) throws {
+  private mutating func add(_ factors: MetricFactors<Double>, _ row: Int, _ scratch: UnsafeMutablePointer<Double>)
+    throws
+  {
     var trace = 0.0
     for k in 0..<factors.outputs {
       let entry = factors.diagonalEntry(row, k)

@@ -41,7 +41,7 @@ def _create_reading(key: int, source: Any, function: Any, *arguments: Any) -> in
 class _Arrays:
     """The arrays of a borrowed dataset."""
 
-    def __init__(self, x: Reals, y: Reals):
+    def __init__(self, x: NDArray[Any], y: NDArray[Any]):
         self.x, self.y = x, y
 
 
