@@ -19,8 +19,10 @@ _NO_REALS, _NO_FLOATS, _NO_INTEGERS = c_double * 0, c_float * 0, c_int64 * 0
 
 
 def as_reals(values: ArrayLike, name: str, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """A float64 (or float32) array of any strides; no copy where it is one already. Refuses complex numbers, text, objects,
-    and numbers that are finite, but not in float32."""
+    """A float64 (or float32) array of any strides; no copy where it is one already.
+
+    Refuses complex numbers, text, objects, and numbers that are finite, but not in float32.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 _TYPES = {"F64": "<f8", "F32": "<f4"}
 
 
