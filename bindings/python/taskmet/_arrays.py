@@ -1,7 +1,8 @@
 """NumPy arrays on their way to the library and back.
 
-A matrix crosses without a copy if it is of the type asked for (float64, but for float32 datasets), aligned, and its rows are contiguous at any stride that is not less
-than their length; anything else is copied once. An address keeps its array alive.
+A matrix crosses without a copy if it is of the type asked for (float64, but for float32 datasets), aligned, and its
+rows are contiguous at any stride that is not less than their length; anything else is copied once. An address keeps its
+array alive.
 """
 
 from __future__ import annotations
