@@ -46,8 +46,12 @@ final class LODLTask: Task {
         qualities[k] = try fit.run(into: parameters.base + Int(offsets[k]), &random) ?? .nan
       }
     }
-    let known = qualities.array.filter { !$0.isNaN }
-    rSquared = known.reduce(0, +) / Double(known.count)
+    var (sum, known) = (0.0, 0)
+    for k in 0..<count where !qualities[k].isNaN {
+      sum += qualities[k]
+      known += 1
+    }
+    rSquared = sum / Double(known)
   }
 
   /// The noise's: the one that was asked for, or that of the targets.
@@ -88,6 +92,7 @@ final class LODLTask: Task {
       let problem = batch.problem(k)
       losses[k] = try loss(problem).evaluate(
         problem.predictions, problem.targets, gradient: nil, scratch: scratch.base)
+      guard losses[k].isFinite else { throw DecisionTask.notFinite(losses[k], problem) }
     }
   }
 
