@@ -42,6 +42,10 @@ final class Trainer: SharedObject {
   var weighting: (lender: InnerTraining, steps: RegretWeighting)?
   /// Of the method "lodl": the fitted losses, and what they were fitted with.
   var lodl: (options: LODLOptions, losses: OuterObjective)?
+  /// Root mean square of the training targets.
+  private(set) lazy var targetSize = rootMeanSquare(dataset.rows * dataset.targets) { [y = dataset.y, n = dataset.targets] in
+    y.row($0 / n)[$0 % n]
+  }
 
   /// For copies of the two, on data that must not change for as long as the trainer lives.
   init(_ predictor: Predictor, _ metric: Metric, _ dataset: Dataset) throws {
@@ -377,8 +381,10 @@ extension Trainer {
     try batch.predict(predictor, theta.base)
     let cotangent = try Buffer<Double>(repeating: 0, count: batch.rows * batch.outputs)
     let loss = try objective.evaluate(batch, gradient: options.method.usesTaskGradient ? cotangent : nil)
+    let rmse = batch.rmse
+    guard rmse.isFinite else { throw TaskMetError.numerical("the prediction error is \(rmse); scale the targets down") }
     record[.taskLoss] = loss
-    record[.predictionRMSE] = batch.rmse
+    record[.predictionRMSE] = rmse
     record.add(secondsNow() - start, to: .secondsTask)
     let sample = try MetricSample(metric, dataset)
     record[.smallestEigenvalue] = sample.smallestEigenvalue
@@ -386,7 +392,7 @@ extension Trainer {
     record[.meanTrace] = sample.meanTrace
     let phi = try Buffer(copying: metric.parameters, count: metric.parameterCount)
     return (
-      TaskVerdict(loss: loss, rmse: batch.rmse, instances: instances, cotangent: cotangent),
+      TaskVerdict(loss: loss, rmse: rmse, instances: instances, cotangent: cotangent),
       Model(theta: theta, phi: phi, normalizationScale: metric.normalizationScale)
     )
   }
