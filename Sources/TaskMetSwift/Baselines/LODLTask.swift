@@ -58,9 +58,7 @@ final class LODLTask: Task {
   private static func deviation(_ options: LODLOptions, _ targets: Buffer<Double>) throws -> Double {
     if options.deviation > 0 { return options.deviation }
     let average = mean(targets)
-    var sum = 0.0
-    for k in 0..<targets.count { sum += (targets[k] - average) * (targets[k] - average) }
-    let result = (sum / Double(targets.count)).squareRoot()
+    let result = rootMeanSquare(targets.count) { targets[$0] - average }
     guard result.isFinite, result > 0 else {
       throw TaskMetError.invalidArgument("deviation must be given: that of the dataset's targets is \(result)")
     }

@@ -94,12 +94,12 @@ final class FeasibleSet {
         if room < -1e-10 * size { throw empty("inequality \(i) cannot hold") }
         continue
       }
-      Double.scale(freedom, 1 / length, row)
+      for k in 0..<freedom { row[k] /= length }
       values[kept] = room / length
       kept += 1
     }
     let unit = try chooseUnit(values, kept, distance)
-    Double.scale(kept, 1 / unit, values.base)
+    for i in 0..<kept { values[i] /= unit }
     return (
       try Buffer(copying: rows.base, count: kept * freedom), try Buffer(copying: values.base, count: kept), unit
     )
@@ -177,8 +177,9 @@ final class FeasibleSet {
     let matrix = try Buffer(copying: quadratic.matrix.base, count: n * n)
     let size = max(largestEntry(linear), largestEntry(matrix))
     let scale = size > 0 ? size : 1
-    Double.scale(n, 1 / scale, linear.base)
-    Double.scale(n * n, 1 / scale, matrix.base)
+    // The inverse of a scale may overflow.
+    for k in 0..<n { linear[k] /= scale }
+    for k in 0..<(n * n) { matrix[k] /= scale }
     let program = ConvexProgram(
       variables: n, constraints: inequalities, quadratic: matrix, linear: linear, rows: rows, values: values)
     guard let point = try program.solve() else { throw try program.failure() }
