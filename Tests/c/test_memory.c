@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROWS = 1000000, INSTANCES = 150000, OUTPUTS = 150000, LARGE = 1 << 20, HEAP = 64 << 20 };
+enum { ROWS = 1000000, INSTANCES = 400000, OUTPUTS = 150000, LARGE = 1 << 20, HEAP = 64 << 20 };
 
 static taskmet_dataset *data;
 static taskmet_predictor *predictor;
@@ -226,11 +226,11 @@ int main(int argc, char **argv) {
     small = make_dataset(5, INSTANCES, 1, 1);
     wide = make_dataset(6, 3, 1, OUTPUTS);
     numbers = random_array(7, 2 * ROWS);
-    test_limits("training", train, (size_t)8 << 20);
-    test_limits("training on batches", train_on_batches, (size_t)8 << 20);
+    test_limits("training", train, (size_t)16 << 20);
+    test_limits("training on batches", train_on_batches, (size_t)16 << 20);
     test_limits("tasks", judge, (size_t)8 << 20);
-    test_limits("learned losses", learn_losses, (size_t)1 << 20);
-    test_limits("weighted training", weigh, (size_t)1 << 20);
+    test_limits("learned losses", learn_losses, (size_t)3 << 20);
+    test_limits("weighted training", weigh, (size_t)6 << 20);
     test_limits("many outputs", solve_many_outputs, (size_t)2 << 20);
     free(numbers);
     taskmet_dataset_destroy(small);

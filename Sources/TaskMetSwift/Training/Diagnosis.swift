@@ -184,7 +184,8 @@ extension Trainer {
     let n = metric.outputs
     var lines: [String] = []
     if n > 1 {
-      let shown = sample.heaviestOutputs(6).map { "output \($0): \(rounded(sample.byOutput[$0]))" }.joined(separator: ", ")
+      let shown = sample.heaviestOutputs(6).map { "output \($0): \(rounded(sample.byOutput[$0]))" }.joined(
+        separator: ", ")
       lines.append("metric by output (mean of Lambda_kk, heaviest first): \(shown)" + (n > 6 ? ", ..." : ""))
     }
     if sample.rows.count > 1 {

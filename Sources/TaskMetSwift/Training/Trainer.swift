@@ -43,7 +43,8 @@ final class Trainer: SharedObject {
   /// Of the method "lodl": the fitted losses, and what they were fitted with.
   var lodl: (options: LODLOptions, losses: OuterObjective)?
   /// Root mean square of the training targets.
-  private(set) lazy var targetSize = rootMeanSquare(dataset.rows * dataset.targets) { [y = dataset.y, n = dataset.targets] in
+  private(set) lazy var targetSize = rootMeanSquare(dataset.rows * dataset.targets) {
+    [y = dataset.y, n = dataset.targets] in
     y.row($0 / n)[$0 % n]
   }
 
