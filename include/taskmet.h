@@ -22,9 +22,9 @@
  *               the expected one. Outputs are overwritten, and must not overlap an input or another output.
  *               Inputs are copied, or read only until the function returns, unless the comment says "borrowed".
  *   Strings     UTF-8, terminated; paths are used as given.
- *   Values      Every real that is handed in must be finite; NaN and infinities are TASKMET_ERROR_INVALID_ARGUMENT. What
- *               is computed from them is finite, too, or the call is TASKMET_ERROR_NUMERICAL; comments say where NaN or an
- *               infinity stands for something.
+ *   Values      Every real that is handed in must be finite; NaN and infinities are TASKMET_ERROR_INVALID_ARGUMENT.
+ *               What is computed from them is finite, too, or the call is TASKMET_ERROR_NUMERICAL; comments say where
+ *               NaN or an infinity stands for something.
  *   Handles     Opaque; made by _create, _load or _copy; given back by _destroy, which accepts NULL and drops the
  *               caller's reference (an object that another one still uses lives on). A destroyed handle, or one of
  *               another kind, is recognised and refused with TASKMET_ERROR_INVALID_ARGUMENT.
@@ -1009,7 +1009,7 @@ typedef struct taskmet_record {
     double metric_smallest_eigenvalue; /* of Lambda, over at most 256 fixed training rows */
     double metric_largest_eigenvalue;
     double metric_mean_trace;         /* mean of tr Lambda / n over those rows */
-    double validation_task_loss;      /* +infinity: the task rejected the predictions, or these or their errors overflowed */
+    double validation_task_loss;      /* +infinity: predictions were rejected, or they or their errors overflowed */
     double validation_rmse;           /* +infinity in the second case */
     double seconds_inner;
     double seconds_task;

@@ -1,10 +1,11 @@
 /*
  * test_memory.c - training on a million rows, tasks of many instances and predictors of many outputs where memory ends
- * somewhere on the way: every call says OK or OUT_OF_MEMORY, and nothing dies. Each limit is tried in a process of its own.
+ * somewhere on the way: every call says OK or OUT_OF_MEMORY, and nothing dies. Each limit is tried in a process of its
+ * own.
  *
- * Small allocations always succeed here: the heap has grown before, and keeps what it has, in pieces of some 250 kB. What scales
- * with the rows does not fit there, and is what the limit of the address space refuses. OpenBLAS has its own memory before the limit, since it
- * waits for it for ever. (Built without sanitizers: they need that space.)
+ * Small allocations always succeed here: the heap has grown before, and keeps what it has, in pieces of some 250 kB. What
+ * scales with the rows does not fit there, and is what the limit of the address space refuses. OpenBLAS has its own memory
+ * before the limit, since it waits for it for ever. (Built without sanitizers: they need that space.)
  */
 #include "check.h"
 

@@ -1,8 +1,8 @@
 /*
  * test_numbers.c - a table of difficult data (constants, repeated rows, one row, one feature, designs without full rank,
- * numbers of 1e-300 and 1e300, weights of zero) x predictors x metrics x inner solvers x everything that is computed from them.
- * Each call says OK or NUMERICAL (docs/reliability.md says which, where); what it delivers is finite, what it refuses leaves
- * everything as it was, and the message names what happened.
+ * numbers of 1e-300 and 1e300, weights of zero) x predictors x metrics x inner solvers x everything that is computed from
+ * them. Each call says OK or NUMERICAL (docs/reliability.md says which, where); what it delivers is finite, what it
+ * refuses leaves everything as it was, and the message names what happened.
  */
 #include "trainer_fixture.h"
 
@@ -13,7 +13,9 @@ enum { ROWS = 24, D = 3, N = 2, ENTRIES = ROWS * N, MOST = 256 };
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Data                                                                                                             */
 
-typedef enum x_kind { RANDOM, CONSTANT, SAME_ROWS, SAME_COLUMNS, NEARLY_SAME_COLUMNS, FLAT_COLUMN, GRADED, MIXED } x_kind;
+typedef enum x_kind {
+    RANDOM, CONSTANT, SAME_ROWS, SAME_COLUMNS, NEARLY_SAME_COLUMNS, FLAT_COLUMN, GRADED, MIXED
+} x_kind;
 typedef enum weights_kind { UNWEIGHTED, EQUAL, ONE_ROW } weights_kind;
 
 typedef struct data_set {
@@ -129,7 +131,8 @@ static taskmet_predictor *make_model(const model *m, int64_t d) {
     taskmet_predictor *predictor = NULL;
     if (m->hidden == 0) NEED(taskmet_predictor_create_linear(d, N, 1, &predictor));
     if (m->hidden > 0)
-        NEED(taskmet_predictor_create_mlp(d, N, 1, &m->hidden, m->activation, TASKMET_ACTIVATION_IDENTITY, 3, &predictor));
+        NEED(taskmet_predictor_create_mlp(d, N, 1, &m->hidden, m->activation, TASKMET_ACTIVATION_IDENTITY, 3,
+                                          &predictor));
     return predictor;
 }
 
@@ -171,8 +174,8 @@ static const taskmet_inner_solver inner_solvers[] = {TASKMET_INNER_ADAM, TASKMET
 static const char *const inner_names[] = {"adam", "sgd", "lbfgs", "exact"};
 
 static int complain(const char *call, int line, const char *what, const char *message) {
-    return check_that(0, __FILE__, line, "%s / %s / %s%s: %s: %s (\"%s\")", C.set->name, C.model->name, C.kind->name, inner,
-                      call, what, message);
+    return check_that(0, __FILE__, line, "%s / %s / %s%s: %s: %s (\"%s\")", C.set->name, C.model->name, C.kind->name,
+                      inner, call, what, message);
 }
 
 static void remember(void) {
@@ -291,10 +294,12 @@ static void test_proportion(taskmet_solver solver) {
     options.solver = solver;
     for (int power = 0; power >= -600; power -= 600) {
         for (int64_t k = 0; k < ENTRIES && power < 0; k += 1) c[k] = ldexp(c[k], power);
-        if (!CALL(C.phi, taskmet_hypergradient(C.predictor, C.metric, C.data, 0, c, N, &options, out, C.phi, NULL))) return;
+        if (!CALL(C.phi, taskmet_hypergradient(C.predictor, C.metric, C.data, 0, c, N, &options, out, C.phi, NULL)))
+            return;
         for (int64_t k = 0; k < C.phi && power < 0; k += 1) {
             const double back = ldexp(out[k], -power);
-            if (fabs(first[k]) > 1e-60 && back != first[k]) complain("hypergradient", __LINE__, "not in proportion", "");
+            if (fabs(first[k]) > 1e-60 && back != first[k])
+                complain("taskmet_hypergradient", __LINE__, "not in proportion", "");
         }
         memcpy(first, out, sizeof first);
     }
@@ -404,8 +409,8 @@ static void test_trainer(taskmet_task *task, const char *solver) {
     NEED(taskmet_trainer_add_task(trainer, task, 1));
     NEED(taskmet_trainer_set_validation(trainer, C.data));
     NEED(taskmet_trainer_set_string(trainer, "inner_solver", solver));
-    configure(trainer, "warmup_iterations=10 inner_iterations=5 outer_iterations=3 agreement_interval=1 metric_rate=0.1 "
-                       "metric_l1=1e-3 metric_identity=1e-3");
+    configure(trainer, "warmup_iterations=10 inner_iterations=5 outer_iterations=3 agreement_interval=1 "
+                       "metric_rate=0.1 metric_l1=1e-3 metric_identity=1e-3");
     if (CALL(0, taskmet_trainer_fit(trainer, &report))) {
         if (report.reason != TASKMET_STOP_ITERATIONS && report.reason != TASKMET_STOP_STALLED)
             complain("taskmet_trainer_fit", __LINE__, "another reason to stop", "");

@@ -1,7 +1,8 @@
 /*
- * test_numbers_tasks.c - every kind of task x difficult targets and predictions (ties, zeros, 5e-324 to 1.8e308) x everything
- * that is asked of a task, and the trainer's methods on it. Each call says OK or NUMERICAL (docs/reliability.md says which, where);
- * what it delivers is finite, what it refuses leaves everything as it was, and the message names what happened.
+ * test_numbers_tasks.c - every kind of task x difficult targets and predictions (ties, zeros, 5e-324 to 1.8e308) x
+ * everything that is asked of a task, and the trainer's methods on it. Each call says OK or NUMERICAL (docs/reliability.md
+ * says which, where); what it delivers is finite, what it refuses leaves everything as it was, and the message names what
+ * happened.
  */
 #include "trainer_fixture.h"
 
@@ -105,9 +106,11 @@ static taskmet_task *make_kind(size_t kind) {
         case 5: task = make_quadratic(); break;
         case 6: NEED(taskmet_task_create_linear_program(2 * ITEMS, ITEMS, box, box_values, sense, 0.5, &task)); break;
         case 7: NEED(taskmet_task_create_spo_plus(sense, best_item, NULL, NULL, &task)); break;
-        case 8: NEED(taskmet_task_create_perturbed(sense, best_item, NULL, NULL, TASKMET_PERTURBED_FENCHEL_YOUNG, 4, 0.5, 1,
-                                                   &task)); break;
-        case 9: NEED(taskmet_task_create_perturbed(sense, best_item, NULL, NULL, TASKMET_PERTURBED_OBJECTIVE, 4, 0.5, 1, &task));
+        case 8:
+        case 9:
+            NEED(taskmet_task_create_perturbed(
+                sense, best_item, NULL, NULL, kind == 8 ? TASKMET_PERTURBED_FENCHEL_YOUNG : TASKMET_PERTURBED_OBJECTIVE, 4,
+                0.5, 1, &task));
             break;
         case 10: NEED(taskmet_task_create_blackbox(sense, best_item, NULL, NULL, 2, &task)); break;
         case 11: NEED(taskmet_task_create_finite_difference(bounded_losses, NULL, NULL, 1e-3, &task)); break;
@@ -219,7 +222,8 @@ static void test_trainer(taskmet_task *task, taskmet_dataset *data, const char *
     NEED(taskmet_trainer_create(predictor, metric, data, &trainer));
     NEED(taskmet_trainer_add_task(trainer, task, 1));
     NEED(taskmet_trainer_set_validation(trainer, data));
-    configure(trainer, "warmup_iterations=5 inner_iterations=3 outer_iterations=2 agreement_interval=0 lodl_samples=20");
+    configure(trainer, "warmup_iterations=5 inner_iterations=3 outer_iterations=2 agreement_interval=0 "
+                       "lodl_samples=20");
     NEED(taskmet_trainer_set_string(trainer, "method", method));
     if (CALL(0, taskmet_trainer_fit(trainer, &report))) {
         FINITE(report.best_task_loss), FINITE(report.first_task_loss), FINITE(report.best_rmse_ratio);
@@ -235,7 +239,8 @@ static void test_methods(size_t kind, taskmet_task *task, taskmet_dataset *data,
     const int has_surrogate = kind == 0 || (kind >= 5 && kind <= 10);
     const int refused_before = refused;
     for (size_t k = 0; k < LENGTH(methods) - !has_surrogate; k += 1) {
-        refused = refused_before || (flat && strcmp(methods[k], "lodl") == 0); /* there is no deviation to sample with */
+        /* There is no deviation to sample with. */
+        refused = refused_before || (flat && strcmp(methods[k], "lodl") == 0);
         test_trainer(task, data, methods[k]);
     }
 }
@@ -271,7 +276,8 @@ static void test_targets(size_t kind, taskmet_task *task, const numbers *n, doub
     for (size_t k = 0; k < LENGTH(cases); k += check_quick ? 4 : 1) {
         /* A step of 1e-3 is lost in 1e20, and that is said. */
         extreme = n->extreme || cases[k].extreme || (kind == DIFFERENCES && cases[k].size > 1e10);
-        snprintf(cell, sizeof cell, "%s, targets %s, predictions %s, covariance %g", kinds[kind], n->name, cases[k].name, scale);
+        snprintf(cell, sizeof cell, "%s, targets %s, predictions %s, covariance %g", kinds[kind], n->name, cases[k].name,
+                 scale);
         fill(&cases[k], 7, predictions);
         test_task(task, data);
     }

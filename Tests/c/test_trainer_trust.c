@@ -94,8 +94,8 @@ static void test_collapses(void) {
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* A task that wants the metric to collapse                                                                         */
 
-/* What its training gradient is: always up (its loss has no end below), the reverse of its loss's, another side each time, ten
- * times the one before, huge once. In validation it is honest: the mean squared error. */
+/* What its training gradient is: always up (its loss has no end below), the reverse of its loss's, another side each
+ * time, ten times the one before, huge once. In validation it is honest: the mean squared error. */
 typedef enum intention { LURE, REVERSE, WAVER, GROW, SPIKE, INTENTIONS } intention;
 
 typedef struct adversary {
@@ -166,8 +166,9 @@ static void test_adversary(const shape *size, intention want, const char *option
     configure(trainer, options);
     NEED(taskmet_trainer_set_int(trainer, "outer_iterations", check_quick ? 4 : 30));
     const taskmet_fit_report report = run_fit(trainer);
+    const int told = strstr(book.text[TASKMET_LOG_WARNING], "has stalled: ") != NULL;
     check_that(report.reason == TASKMET_STOP_ITERATIONS || report.reason == TASKMET_STOP_PATIENCE ||
-                   (report.reason == TASKMET_STOP_STALLED && strstr(book.text[TASKMET_LOG_WARNING], "has stalled: ") != NULL),
+                   (report.reason == TASKMET_STOP_STALLED && told),
                __FILE__, __LINE__, "%s: it stopped for reason %d", what, (int)report.reason);
     check_misled(trainer, &report, what);
     taskmet_predictor *predictor = predictor_of(trainer, TASKMET_MODEL_BEST);

@@ -24,7 +24,8 @@ func solveLinearSystem(
   guard size.isFinite, size > 0, size < 0x1p-300 || size > 0x1p300 else {
     return try solveWithinRange(count: count, matrices, g: g, v: v, options)
   }
-  // The solvers square numbers of the size of g and v: here they work on multiples of both, which changes no bit of the rest.
+  // The solvers square numbers of the size of g and v: here they work on multiples of both, by a power of two, which changes
+  // no other bit.
   let scale = Double(sign: .plus, exponent: max(-1000, min(1000, -size.exponent)), significand: 1)
   let scaled = try Buffer(copying: g, count: count)
   Double.scale(count, scale, scaled.base)

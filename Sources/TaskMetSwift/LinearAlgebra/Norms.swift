@@ -1,7 +1,6 @@
 // Lengths of vectors of any size: a square may overflow, or vanish, where the length does not.
 
-/// What the sum of squares must lie within for its root to be right: above, no square overflowed; below, those that vanished
-/// do not count beside it.
+/// Whether the root of a sum of squares is right: no square overflowed, and those that vanished do not count beside the sum.
 @inline(__always)
 private func isTrusted<Scalar: BinaryFloatingPoint>(_ squares: Scalar) -> Bool {
   let least = Scalar(sign: .plus, exponent: Scalar.leastNormalMagnitude.exponent * 7 / 8, significand: 1)

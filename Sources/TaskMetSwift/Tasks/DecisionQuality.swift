@@ -8,7 +8,7 @@ struct DecisionSummary {
   var randomLoss = 0.0
 
   var regret: Double { loss - optimalLoss }
-  /// (q - q_random) / (q_optimal - q_random), q = -loss; NaN where chance is as good as perfect, to what numbers can tell.
+  /// (q - q_random) / (q_optimal - q_random), q = -loss; NaN where chance is as good as perfect, as far as numbers can tell.
   var quality: Double {
     let quality = (randomLoss - loss) / (randomLoss - optimalLoss)
     return quality.isFinite ? quality : .nan

@@ -174,8 +174,8 @@ extension Trainer {
     let data = validation == nil ? "training" : "validation"
     return [
       "result: \(data) task loss \(rounded(state.firstLoss)) (two-stage) -> \(rounded(state.bestLoss)), iteration "
-        + "\(state.bestIteration) of \(state.iteration); its root mean squared error is \(rounded(state.bestRMSERatio)) times the "
-        + "two-stage model's"
+        + "\(state.bestIteration) of \(state.iteration); its root mean squared error is "
+        + "\(rounded(state.bestRMSERatio)) times the two-stage model's"
     ]
   }
 
