@@ -23,6 +23,8 @@
  *               Inputs are copied, or read only until the function returns, unless the comment says "borrowed".
  *   Strings     UTF-8, terminated; paths are used as given.
  *   Values      Every real that is handed in must be finite; NaN and infinities are TASKMET_ERROR_INVALID_ARGUMENT.
+ *               What is computed from them is finite, too, or the call is TASKMET_ERROR_NUMERICAL; comments say where
+ *               NaN or an infinity stands for something.
  *   Handles     Opaque; made by _create, _load or _copy; given back by _destroy, which accepts NULL and drops the
  *               caller's reference (an object that another one still uses lives on). A destroyed handle, or one of
  *               another kind, is recognised and refused with TASKMET_ERROR_INVALID_ARGUMENT.
@@ -997,7 +999,7 @@ typedef struct taskmet_decision_report {
     double optimal_objective; /* from the true targets */
     double random_objective;  /* from random predictions */
     double regret;
-    double decision_quality;  /* NaN where chance and perfection are the same */
+    double decision_quality;  /* NaN where chance and perfection are the same, to what numbers can tell */
     double objective_lower, objective_upper;
     double regret_lower, regret_upper;
     double decision_quality_lower, decision_quality_upper;
@@ -1080,8 +1082,8 @@ typedef struct taskmet_record {
     double metric_smallest_eigenvalue; /* of Lambda, over at most 256 fixed training rows */
     double metric_largest_eigenvalue;
     double metric_mean_trace;         /* mean of tr Lambda / n over those rows */
-    double validation_task_loss;
-    double validation_rmse;
+    double validation_task_loss;      /* +infinity: predictions were rejected, or they or their errors overflowed */
+    double validation_rmse;           /* +infinity in the second case */
     double seconds_inner;
     double seconds_task;
     double seconds_hypergradient;
@@ -1097,7 +1099,7 @@ typedef struct taskmet_fit_report {
     int64_t best_iteration;
     double best_task_loss;         /* the loss that chose it: validation's where there is validation data */
     double first_task_loss;        /* the same of record 0, the two-stage model */
-    double best_rmse_ratio;        /* its RMSE over the two-stage model's, on the same data */
+    double best_rmse_ratio;        /* its RMSE over the two-stage model's, on the same data; 1 where the latter is 0 */
     int64_t rollbacks;             /* steps undone */
     int64_t rejections;            /* of them, rejected by the task */
     int64_t untrusted;             /* records that are not trusted */

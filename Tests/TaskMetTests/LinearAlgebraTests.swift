@@ -276,6 +276,20 @@ struct SymmetricSystemTests {
     expectEqual([smallest, largest], [eigenvalues.min()!, eigenvalues.max()!], to: 1e-14, scale: 1)
   }
 
+  @Test("several systems of one order are as many alone")
+  func several() throws {
+    let matrices = [[1, 0.5, 0.2], [3, -1, 0.5], [2, 1, 0], [4, 1, 1]].map { LinearProblem("", eigenvalues: $0).dense }
+    let together = try SymmetricSystem(consuming: try Buffer(matrices.flatMap(\.values)), order: 3, count: 4)
+    #expect(together.isIndefinite)
+    for (k, matrix) in matrices.enumerated() {
+      var x = [1, -2, 0.5]
+      try together.solve(&x, of: k)
+      #expect(x == (try solve(matrix, [1, -2, 0.5]).x))
+    }
+    let definite = [matrices[0], matrices[3]]
+    #expect(!(try SymmetricSystem(consuming: Buffer(definite.flatMap(\.values)), order: 3, count: 2).isIndefinite))
+  }
+
   @Test("a definite matrix of very different scales is not singular")
   func scaled() throws {
     let (x, indefinite) = try solve(.diagonal([1e20, 1, 1e-20]), [1, 1, 1])

@@ -109,7 +109,8 @@ struct PrecisionTests {
     }
   }
 
-  /// The system's condition multiplies the products' errors: with this ridge it is about 10.
+  /// In float32 the iterative solver ends at a residual of 1e-5, which the system's condition multiplies: up to 50 with this
+  /// ridge.
   @Test("the hypergradient, by an iterative and a dense solver", arguments: networks, Registry.factors)
   func hypergradient(_ predictor: PredictorSpec, _ factor: FactorSpec) throws {
     let problem = try Problem(predictor, MetricSpec(factor: factor, floor: 0.05), LossSetting(weighted: true, rho: 0.3))
@@ -129,7 +130,7 @@ struct PrecisionTests {
         return out
       }
       let (result, expected) = (try hypergradient(narrow), try hypergradient(wide))
-      try requireEqual(result, expected, to: 10 * tolerance, scale: max(largest(expected), 0.1), problem.description)
+      try requireEqual(result, expected, to: 50 * tolerance, scale: max(largest(expected), 0.1), problem.description)
     }
   }
 

@@ -151,6 +151,30 @@ import Testing
     expectEqual(try program.task().decision(instances, 0, [5, 6, 7]), [1, 1, 1], to: 1e-9)
   }
 
+  /// Sets that are a point to within a width, some of whose constraints are far away.
+  @Test(arguments: [0, 1e-17, 1e-15, 1e-12, 1e-9, 3e-7, 1e-5])
+  func nearlyPoints(_ width: Double) throws {
+    var random = RandomGenerator(seed: 36)
+    for _ in 0..<60 {
+      let d = 1 + Int(random.next() % 3)
+      var program = ProgramDescription(quadratic: Self.definite(d, rank: d, &random), variables: d)
+      let point = (0..<d).map { _ in Double(random.next() % 3) - 1 }
+      func surround(_ row: [Double], _ room: Double) {
+        program.inequalities.append((row, dot(row, point) + room * random.uniform()))
+      }
+      for j in 0..<d {
+        for sign in [-1.0, 1, 1] { surround(sign * [Double].unit(d, j), random.next() % 4 == 0 ? 0 : width) }
+        surround([Double].unit(d, j), 1)
+      }
+      for _ in 0..<4 { surround((0..<d).map { _ in Double(random.next() % 5) - 2 }, width) }
+      let cost = 3 * [Double].normal(d, &random)
+      let instances = try ProgramInstances([cost])
+      let z = try program.task().decision(instances, 0, cost)
+      #expect(largest(z .- point) <= width + 1e-7)
+      #expect(try program.task().trainingGradient(instances, [cost]).1.allSatisfy(\.isFinite))
+    }
+  }
+
   /// Small whole numbers: vertices where more constraints meet than there are variables, ties and repeated constraints.
   @Test func wholeNumbers() throws {
     var random = RandomGenerator(seed: 35)

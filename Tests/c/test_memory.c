@@ -1,10 +1,11 @@
 /*
- * test_memory.c - training on a million rows where memory ends somewhere on the way: every call says OK or
- * OUT_OF_MEMORY, and nothing dies. Each limit is tried in a process of its own.
+ * test_memory.c - training on a million rows, tasks of many instances and predictors of many outputs where memory ends
+ * somewhere on the way: every call says OK or OUT_OF_MEMORY, and nothing dies. Each limit is tried in a process of its
+ * own.
  *
- * Small allocations always succeed here: the heap has grown before, and keeps what it has. What scales with the rows does
- * not fit there, and is what the limit of the address space refuses. OpenBLAS has its own memory before the limit, since it
- * waits for it for ever. (Built without sanitizers: they need that space.)
+ * Small allocations always succeed here: the heap has grown before, and keeps what it has, in pieces of some 250 kB. What
+ * scales with the rows does not fit there, and is what the limit of the address space refuses. OpenBLAS has its own memory
+ * before the limit, since it waits for it for ever. (Built without sanitizers: they need that space.)
  */
 #include "check.h"
 
@@ -13,19 +14,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROWS = 1000000, LARGE = 1 << 20, HEAP = 64 << 20 };
+enum { ROWS = 1000000, INSTANCES = 400000, OUTPUTS = 150000, LARGE = 1 << 20, HEAP = 64 << 20 };
 
 static taskmet_dataset *data;
 static taskmet_predictor *predictor;
 static taskmet_metric *metric;
-static taskmet_task *task;
+static taskmet_task *task, *choice;
+static taskmet_dataset *small, *wide;
+static double *numbers;
 static char path[64];
 
 static int32_t mean_square(void *user, const taskmet_task_batch *batch, double *loss, double *gradient) {
-    const double share = 1 / (double)batch->rows;
+    const int64_t count = batch->rows * batch->outputs;
+    const double share = 1 / (double)count;
     double sum = 0;
     (void)user;
-    for (int64_t k = 0; k < batch->rows; k += 1) {
+    for (int64_t k = 0; k < count; k += 1) {
         const double error = batch->predictions[k] - batch->targets[k];
         sum += error * error;
         if (gradient != NULL) gradient[k] = 2 * share * error;
@@ -68,7 +72,7 @@ static int set_up(taskmet_trainer **trainer, int batches) {
     return outcome;
 }
 
-static int train(int batches) {
+static int train_on(int batches) {
     taskmet_trainer *trainer = NULL;
     int outcome = set_up(&trainer, batches);
     if (trainer == NULL) return outcome;
@@ -86,6 +90,80 @@ static int train(int batches) {
     return outcome;
 }
 
+static int train(void) { return train_on(0); }
+static int train_on_batches(void) { return train_on(1); }
+
+/* Each row is an instance. */
+static int judge(void) {
+    int outcome = ALL_WELL;
+    taskmet_decision_report report;
+    double loss = 0;
+    memset(&report, 0, sizeof report);
+    report.struct_size = sizeof report;
+    NOTE(taskmet_task_gradient(choice, data, TASKMET_PHASE_TRAINING, numbers, 1, &loss, numbers + ROWS, 1));
+    NOTE(taskmet_task_evaluate(choice, predictor, data, &loss, numbers + ROWS, ROWS, numbers + ROWS, ROWS));
+    NOTE(taskmet_task_decision_quality(choice, data, numbers, 1, 1, 2, 0.9, 1, &report));
+    return outcome;
+}
+
+/* A loss fitted to each instance, and training on it. */
+static int learn_losses(void) {
+    int outcome = ALL_WELL;
+    taskmet_lodl_options options;
+    taskmet_task *lodl = NULL;
+    double loss = 0;
+    taskmet_lodl_options_init(&options);
+    options.samples = 4;
+    options.iterations = 1;
+    NOTE(taskmet_task_create_lodl(choice, small, &options, &lodl));
+    if (lodl != NULL)
+        NOTE(taskmet_task_gradient(lodl, small, TASKMET_PHASE_TRAINING, numbers, 1, &loss, numbers + ROWS, 1));
+    taskmet_task_destroy(lodl);
+    return outcome;
+}
+
+/* The instances' weights follow what they cost the task. */
+static int weigh(void) {
+    taskmet_trainer *trainer = NULL;
+    int outcome = ALL_WELL;
+    NOTE(taskmet_trainer_create(predictor, metric, small, &trainer));
+    if (trainer == NULL) return outcome;
+    NOTE(taskmet_trainer_add_task(trainer, choice, 1));
+    NOTE(taskmet_trainer_set_string(trainer, "method", "weighted_mse"));
+    NOTE(taskmet_trainer_step(trainer, NULL));
+    taskmet_trainer_destroy(trainer);
+    return outcome;
+}
+
+/* A linear predictor of many outputs under a diagonal metric: one small system for each. */
+static int solve_many_outputs(void) {
+    static char text[20000];
+    int outcome = ALL_WELL;
+    taskmet_predictor *linear = NULL;
+    taskmet_metric *diagonal = NULL;
+    taskmet_trainer *trainer = NULL;
+    taskmet_inner_options options;
+    taskmet_inner_options_init(&options);
+    options.solver = TASKMET_INNER_EXACT;
+    NOTE(taskmet_predictor_create_linear(1, OUTPUTS, 1, &linear));
+    NOTE(taskmet_metric_create_constant(OUTPUTS, TASKMET_STRUCTURE_DIAGONAL, 1, 1, &diagonal));
+    if (linear != NULL && diagonal != NULL) {
+        NOTE(taskmet_loss_minimize(linear, diagonal, wide, 0, &options, NULL, NULL));
+        NOTE(taskmet_trainer_create(linear, diagonal, wide, &trainer));
+    }
+    if (trainer != NULL) {
+        NOTE(taskmet_trainer_add_task(trainer, task, 1));
+        NOTE(taskmet_trainer_set_double(trainer, "rho", 0.1));
+        const taskmet_status got = taskmet_trainer_step(trainer, NULL);
+        note(&outcome, got, __LINE__);
+        if (got == TASKMET_OK) NOTE(taskmet_trainer_explain(trainer, text, sizeof text, NULL));
+    }
+    taskmet_trainer_destroy(trainer);
+    taskmet_metric_destroy(diagonal);
+    taskmet_predictor_destroy(linear);
+    return outcome;
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Limits                                                                                                            */
 
@@ -98,7 +176,7 @@ static size_t address_space(void) {
 }
 
 /* How a process fares that may have so much more; a signal counts as WRONG. */
-static int try_limit(size_t more, int batches) {
+static int try_limit(size_t more, int (*what)(void)) {
     fflush(stdout);
     const pid_t child = fork();
     if (child < 0) abort();
@@ -108,7 +186,7 @@ static int try_limit(size_t more, int batches) {
         limit.rlim_cur = address_space() + more;
         if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(WRONG);
         alarm(60);
-        _exit(train(batches));
+        _exit(what());
     }
     int status = 0;
     waitpid(child, &status, 0);
@@ -117,22 +195,24 @@ static int try_limit(size_t more, int batches) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : WRONG;
 }
 
-static void test_limits(int batches) {
+/* With `step` bytes more each time, until it succeeds. */
+static void test_limits(const char *name, int (*what)(void), size_t step) {
     int outcome = SHORT_OF_MEMORY, limits = 0;
-    for (size_t more = 0; outcome == SHORT_OF_MEMORY && limits < 200; more += (size_t)4 << 20) {
-        outcome = try_limit(more, batches);
+    CHECK(what() == ALL_WELL);
+    for (size_t more = 0; outcome == SHORT_OF_MEMORY && limits < 200; more += step) {
+        outcome = try_limit(more, what);
         limits += 1;
     }
-    check_that(outcome == ALL_WELL && limits > 5, __FILE__, __LINE__, "batches %d: %s after %d limits", batches,
-               outcome == WRONG ? "wrong" : "short of memory", limits);
+    check_that(outcome == ALL_WELL && limits > 5, __FILE__, __LINE__, "%s: %s after %d limits", name,
+               outcome == WRONG ? "wrong" : outcome == ALL_WELL ? "well" : "short of memory", limits);
 }
 
 static void grow_heap(void) {
     static void *blocks[HEAP / 4096];
     mallopt(M_MMAP_THRESHOLD, LARGE);
-    mallopt(M_TRIM_THRESHOLD, 2 * HEAP);
     for (size_t k = 0; k < HEAP / 4096; k += 1) blocks[k] = need_memory(4000);
-    for (size_t k = 0; k < HEAP / 4096; k += 1) free(blocks[k]);
+    for (size_t k = 0; k < HEAP / 4096; k += 1)
+        if (k % 64 != 63) free(blocks[k]);
 }
 
 int main(int argc, char **argv) {
@@ -143,9 +223,20 @@ int main(int argc, char **argv) {
     predictor = make_linear(2, 1, 1);
     metric = make_conditional(3, 1, 1, TASKMET_STRUCTURE_SCALAR, 1, 2);
     NEED(taskmet_task_create_callback(mean_square, NULL, NULL, &task));
-    CHECK(train(0) == ALL_WELL);
-    test_limits(0);
-    test_limits(1);
+    NEED(taskmet_task_create_topk(1, 0.1, 0, &choice));
+    small = make_dataset(5, INSTANCES, 1, 1);
+    wide = make_dataset(6, 3, 1, OUTPUTS);
+    numbers = random_array(7, 2 * ROWS);
+    test_limits("training", train, (size_t)16 << 20);
+    test_limits("training on batches", train_on_batches, (size_t)16 << 20);
+    test_limits("tasks", judge, (size_t)8 << 20);
+    test_limits("learned losses", learn_losses, (size_t)3 << 20);
+    test_limits("weighted training", weigh, (size_t)6 << 20);
+    test_limits("many outputs", solve_many_outputs, (size_t)2 << 20);
+    free(numbers);
+    taskmet_dataset_destroy(small);
+    taskmet_dataset_destroy(wide);
+    taskmet_task_destroy(choice);
     taskmet_task_destroy(task);
     taskmet_metric_destroy(metric);
     taskmet_predictor_destroy(predictor);

@@ -91,6 +91,111 @@ static void test_collapses(void) {
     test_collapse(&linear, "solver=neumann solver_iterations=1000 solver_tolerance=0 metric_rate=10", 0);
 }
 
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* A task that wants the metric to collapse                                                                         */
+
+/* What its training gradient is: always up (its loss has no end below), the reverse of its loss's, another side each
+ * time, ten times the one before, huge once. In validation it is honest: the mean squared error. */
+typedef enum intention { LURE, REVERSE, WAVER, GROW, SPIKE, INTENTIONS } intention;
+
+typedef struct adversary {
+    intention intention;
+    int64_t calls;
+} adversary;
+
+static double wanted(const adversary *a, double error) {
+    const double even = a->calls % 2 == 0 ? 1 : -1;
+    switch (a->intention) {
+        case LURE: return -1e6;
+        case REVERSE: return -1e6 * error;
+        case WAVER: return even * 1e6;
+        case GROW: return pow(10, fmin((double)a->calls, 300)) * error;
+        default: return a->calls == 3 ? 1e300 : error;
+    }
+}
+
+static int32_t mislead(void *user, const taskmet_task_batch *batch, double *loss, double *gradient) {
+    adversary *a = user;
+    const int64_t count = batch->rows * batch->outputs;
+    double squares = 0, sum = 0;
+    for (int64_t k = 0; k < count; k += 1) {
+        const double error = batch->predictions[k] - batch->targets[k];
+        squares += error * error / (double)count;
+        sum += batch->predictions[k] / (double)count;
+        if (gradient != NULL) gradient[k] = wanted(a, error) / (double)count;
+    }
+    if (batch->phase == TASKMET_PHASE_TRAINING) a->calls += 1;
+    *loss = batch->phase == TASKMET_PHASE_TRAINING && a->intention == LURE ? -1e6 * sum : squares;
+    return TASKMET_CALLBACK_OK;
+}
+
+static void check_misled(const taskmet_trainer *trainer, const taskmet_fit_report *report, const char *what) {
+    snapshot now = take_snapshot(trainer);
+    const taskmet_record *first = &now.history[0];
+    double best = INFINITY;
+    for (int64_t k = 0; k < now.records; k += 1) {
+        const taskmet_record *r = &now.history[k];
+        best = fmin(best, r->validation_task_loss);
+        const int sound = isfinite(r->task_loss) && isfinite(r->prediction_loss) && isfinite(r->metric_mean_trace) &&
+                          r->metric_smallest_eigenvalue >= 0 && isfinite(r->metric_largest_eigenvalue) &&
+                          r->prediction_rmse <= 1000 * first->prediction_rmse * (1 + 1e-12);
+        if (!check_that(sound, __FILE__, __LINE__, "%s: record %d", what, (int)k)) break;
+    }
+    check_that(report->best_task_loss == best && best <= first->validation_task_loss, __FILE__, __LINE__,
+               "%s: the best loss is %g of %g", what, report->best_task_loss, first->validation_task_loss);
+    for (int k = 0; k < 2; k += 1) check_finite(now.thetas[k], now.theta), check_finite(now.phis[k], now.phi);
+    free_snapshot(&now);
+}
+
+static void test_adversary(const shape *size, intention want, const char *options) {
+    static log_book book;
+    char what[200];
+    setup s;
+    adversary a = {want, 0};
+    taskmet_task *task = NULL;
+    taskmet_trainer *trainer = NULL;
+    snprintf(what, sizeof what, "intention %d, %s", (int)want, options);
+    begin(&s, size, SHORT);
+    memset(&book, 0, sizeof book);
+    NEED(taskmet_task_create_callback(mislead, &a, NULL, &task));
+    NEED(taskmet_trainer_create(s.predictor, s.metric, s.training.data, &trainer));
+    NEED(taskmet_trainer_add_task(trainer, task, 1));
+    NEED(taskmet_trainer_set_validation(trainer, s.validation.data));
+    NEED(taskmet_trainer_set_log(trainer, keep_log, &book));
+    configure(trainer, SHORT);
+    configure(trainer, options);
+    NEED(taskmet_trainer_set_int(trainer, "outer_iterations", check_quick ? 4 : 30));
+    const taskmet_fit_report report = run_fit(trainer);
+    const int told = strstr(book.text[TASKMET_LOG_WARNING], "has stalled: ") != NULL;
+    check_that(report.reason == TASKMET_STOP_ITERATIONS || report.reason == TASKMET_STOP_PATIENCE ||
+                   (report.reason == TASKMET_STOP_STALLED && told),
+               __FILE__, __LINE__, "%s: it stopped for reason %d", what, (int)report.reason);
+    check_misled(trainer, &report, what);
+    taskmet_predictor *predictor = predictor_of(trainer, TASKMET_MODEL_BEST);
+    double loss = 0; /* the best model is the one that the report tells of */
+    NEED(taskmet_task_evaluate(task, predictor, s.validation.data, &loss, NULL, 0, NULL, 0));
+    CHECK_CLOSE(loss, report.best_task_loss, 1e-12);
+    taskmet_predictor_destroy(predictor);
+    taskmet_trainer_destroy(trainer);
+    taskmet_task_destroy(task);
+    finish(&s);
+}
+
+static void test_adversaries(void) {
+    static const char *const options[] = {
+        "metric_rate=10",
+        "metric_rate=10 normalization=none metric_floor=0",
+        "metric_rate=10 metric_optimizer=sgd",
+        "metric_rate=10 inner_solver=lbfgs patience=3",
+        "metric_rate=10 method=dfl inner_rate=10",
+    };
+    for (intention want = LURE; want < INTENTIONS; want += 1)
+        for (size_t k = 0; k < LENGTH(options); k += check_quick ? 2 : 1) {
+            test_adversary(&linear, want, options[k]);
+            test_adversary(&network, want, options[k]);
+        }
+}
+
 /* A step that makes the prediction error explode is undone, with half the rate; in the end it stalls. */
 static void test_rollbacks(void) {
     setup s;
@@ -364,6 +469,7 @@ static void test_paper(void) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     test_collapses();
+    test_adversaries();
     test_rollbacks();
     test_odd_data();
     test_residual(0);

@@ -46,17 +46,19 @@ final class LODLTask: Task {
         qualities[k] = try fit.run(into: parameters.base + Int(offsets[k]), &random) ?? .nan
       }
     }
-    let known = qualities.array.filter { !$0.isNaN }
-    rSquared = known.reduce(0, +) / Double(known.count)
+    var (sum, known) = (0.0, 0)
+    for k in 0..<count where !qualities[k].isNaN {
+      sum += qualities[k]
+      known += 1
+    }
+    rSquared = sum / Double(known)
   }
 
   /// The noise's: the one that was asked for, or that of the targets.
   private static func deviation(_ options: LODLOptions, _ targets: Buffer<Double>) throws -> Double {
     if options.deviation > 0 { return options.deviation }
     let average = mean(targets)
-    var sum = 0.0
-    for k in 0..<targets.count { sum += (targets[k] - average) * (targets[k] - average) }
-    let result = (sum / Double(targets.count)).squareRoot()
+    let result = rootMeanSquare(targets.count) { targets[$0] - average }
     guard result.isFinite, result > 0 else {
       throw TaskMetError.invalidArgument("deviation must be given: that of the dataset's targets is \(result)")
     }
@@ -88,6 +90,7 @@ final class LODLTask: Task {
       let problem = batch.problem(k)
       losses[k] = try loss(problem).evaluate(
         problem.predictions, problem.targets, gradient: nil, scratch: scratch.base)
+      guard losses[k].isFinite else { throw DecisionTask.notFinite(losses[k], problem) }
     }
   }
 

@@ -37,7 +37,7 @@ public func taskmet_task_gradient(
         _ = try requireOutput(gradient, rows: rows, columns: outputs, stride: gradient_stride, "gradient")
       }
       let room = gradient == nil ? nil : try Buffer<Double>(count: try checkedProduct(rows, outputs))
-      let value = try object.evaluate(try TaskBatch(data, predictions: view, phase: phase), gradient: room?.base)
+      let value = try object.judge(try TaskBatch(data, predictions: view, phase: phase), gradient: room?.base)
       if let room, let gradient {
         try deliver(room, rows: rows, columns: outputs, to: gradient, stride: gradient_stride, "gradient")
       }
@@ -81,12 +81,15 @@ public func taskmet_task_evaluate(
         try requireDecisions(object, batch, decision_count)
       }
       try batch.predict(model, model.parameters)
-      let total = try object.evaluate(batch, gradient: nil)
+      let total = try object.judge(batch, gradient: nil)
       let losses = try Buffer<Double>(count: per_instance_loss == nil ? 0 : data.instanceCount)
       if per_instance_loss != nil { try object.losses(batch, into: losses.base) }
       if let decisions {
         let taken = try Buffer<Double>(count: Int(decision_count))
         try object.decide(batch, into: taken.base)
+        if let index = firstNonFinite(taken.count, taken.base) {
+          throw TaskMetError.numerical("decisions[\(index)] is \(taken[index])")
+        }
         decisions.update(from: taken.base, count: taken.count)
       }
       per_instance_loss?.update(from: losses.base, count: losses.count)
@@ -137,11 +140,16 @@ public func taskmet_task_decision_quality(
       let view = try requireMatrix(
         predictions, rows: data.rows, columns: data.targets, stride: predictions_stride, "predictions")
       let batch = try TaskBatch(data, predictions: view, phase: .validation)
+      let meanSquaredError = batch.rmse * batch.rmse
+      guard meanSquaredError.isFinite else {
+        throw TaskMetError.numerical("the mean squared error of the predictions is \(meanSquaredError)")
+      }
       let losses = try DecisionLosses(object, batch, randomDraws: draws == 0 ? 10 : draws, seed: seed)
       let intervals = try losses.bootstrap(
         samples: samples == 0 ? 1000 : samples, confidence: confidence == 0 ? 0.95 : confidence, seed: seed)
+      try checkFinite(losses.summary, intervals)
       var summary = taskmet_decision_report()
-      summary.mean_squared_error = batch.rmse * batch.rmse
+      summary.mean_squared_error = meanSquaredError
       summary.instances = Int64(data.instanceCount)
       write(losses.summary, intervals, sign: object.sense.sign, to: &summary)
       writeStruct(summary, to: report)
@@ -150,6 +158,18 @@ public func taskmet_task_decision_quality(
 }
 
 /// Objectives in the task's own sense: where that is to maximise, the loss's upper end is the objective's lower one.
+/// Losses may be finite where their sums and differences are not. The quality is NaN where it is not defined.
+private func checkFinite(_ summary: DecisionSummary, _ intervals: DecisionIntervals) throws {
+  for (value, name) in [
+    (summary.loss, "loss"), (summary.optimalLoss, "loss under the true targets"),
+    (summary.randomLoss, "loss under random predictions"), (summary.regret, "regret"),
+    (intervals.loss.upper - intervals.loss.lower, "interval of the loss"),
+    (intervals.regret.upper - intervals.regret.lower, "interval of the regret"),
+  ] where !value.isFinite {
+    throw TaskMetError.numerical("the decisions' \(name) is \(value)")
+  }
+}
+
 private func write(
   _ summary: DecisionSummary, _ intervals: DecisionIntervals, sign: Double, to report: inout taskmet_decision_report
 ) {

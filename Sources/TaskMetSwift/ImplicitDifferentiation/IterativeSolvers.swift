@@ -129,7 +129,7 @@ func minimumResidual(_ system: LinearSystem, limit: Int) throws {
     Double.axpy(count, c * eta, w, v)
     eta *= -s
     system.iterations += 1
-    if nextBeta <= 1e-300 { return }
+    if nextBeta <= 1e-30 * system.operatorNorm { return }
     Double.scale(count, 1 / nextBeta, next)
     (previous, current, next) = (current, next, previous)
     (w2, w1, w) = (w1, w, w2)

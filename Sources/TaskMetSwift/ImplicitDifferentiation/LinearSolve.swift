@@ -22,6 +22,37 @@ func solveLinearSystem(
   count: Int, _ matrices: SystemMatrices, g: UnsafePointer<Double>, v: UnsafeMutablePointer<Double>,
   _ options: SolverOptions
 ) throws -> SolverReport {
+  let size = norm(count, g)
+  guard size.isFinite, size > 0, size < 0x1p-300 || size > 0x1p300 else {
+    return try solveWithinRange(count: count, matrices, g: g, v: v, options)
+  }
+  // The solvers square numbers of the size of g and v: here they work on multiples of both, by a power of two, which changes
+  // no other bit.
+  let scale = Double(sign: .plus, exponent: max(-1000, min(1000, -size.exponent)), significand: 1)
+  let scaled = try Buffer(copying: g, count: count)
+  Double.scale(count, scale, scaled.base)
+  Double.scale(count, scale, v)
+  if firstNonFinite(count, v) != nil { v.update(repeating: 0, count: count) }
+  var report = try solveWithinRange(count: count, matrices, g: scaled.base, v: v, options)
+  Double.scale(count, 1 / scale, v)
+  report.gradientNorm = size
+  report.solutionNorm = norm(count, v)
+  return try checked(report)
+}
+
+/// The report, where the solution that it is of is finite.
+private func checked(_ report: SolverReport) throws -> SolverReport {
+  guard report.residual.isFinite, report.solutionNorm.isFinite else {
+    throw TaskMetError.numerical("the linear solver's solution is not finite; use a ridge or another solver")
+  }
+  return report
+}
+
+/// The same for a g whose squares are numbers.
+private func solveWithinRange(
+  count: Int, _ matrices: SystemMatrices, g: UnsafePointer<Double>, v: UnsafeMutablePointer<Double>,
+  _ options: SolverOptions
+) throws -> SolverReport {
   var report = SolverReport(solver: options.solver)
   func shifted(_ matrix: @escaping LinearOperator) -> LinearOperator {
     { w, out in
@@ -62,10 +93,7 @@ func solveLinearSystem(
     report.operatorProducts += 1
   }
   report.solutionNorm = norm(count, v)
-  guard report.residual.isFinite, report.solutionNorm.isFinite else {
-    throw TaskMetError.numerical("the linear solver's solution is not finite; use a ridge or another solver")
-  }
-  return report
+  return try checked(report)
 }
 
 /// Returns the solver that finished.

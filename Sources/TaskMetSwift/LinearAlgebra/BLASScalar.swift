@@ -129,11 +129,6 @@ extension Float: BLASScalar {
   static func complementaryErrorFunction(_ x: Float) -> Float { Glibc.erfcf(x) }
 }
 
-/// The Euclidean norm, by the dot product: BLAS's own nrm2 is several times slower.
-func norm<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>) -> Scalar {
-  Scalar.dot(count, x, x).squareRoot()
-}
-
 /// x *= y, element by element.
 @_specialize(where Scalar == Double)
 @_specialize(where Scalar == Float)

@@ -206,8 +206,12 @@ extension MetricFactors<Double> {
   ) throws -> (smallest: Double, largest: Double) {
     switch structure {
     case .scalar, .diagonal:
-      let entries = (0..<outputs).map { diagonalEntry(row, $0) }
-      return (entries.min() ?? .nan, entries.max() ?? .nan)
+      var (smallest, largest) = (Double.infinity, -Double.infinity)
+      for k in 0..<outputs {
+        let entry = diagonalEntry(row, k)
+        (smallest, largest) = (min(smallest, entry), max(largest, entry))
+      }
+      return (smallest, largest)
     case .lowrank, .full:
       gram(factor(row), scratch)
       if let index = firstNonFinite(rank * rank, scratch) {

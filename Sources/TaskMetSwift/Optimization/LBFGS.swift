@@ -26,18 +26,39 @@ struct LBFGS {
 
   /// Moves x to a minimiser, as far as it gets.
   func minimize(_ x: UnsafeMutablePointer<Double>, _ objective: @escaping Objective) throws -> MinimizationReport {
-    var report = MinimizationReport()
-    var pairs: [Pair] = []
     let gradient = try Buffer<Double>(count: count)
+    let value = try objective(x, gradient.base)
+    let size = norm(count, gradient.base)
+    guard size.isFinite, size > 0x1p300 else {
+      return try descend(x, from: value, gradient, tolerance: gradientTolerance, objective)
+    }
+    // The squares of gradients would overflow. A multiple of the objective has the same minimiser.
+    let scale = Double(sign: .plus, exponent: -size.exponent, significand: 1)
+    Double.scale(count, scale, gradient.base)
+    var report = try descend(x, from: scale * value, gradient, tolerance: scale * gradientTolerance) { x, gradient in
+      let value = try objective(x, gradient)
+      Double.scale(count, scale, gradient)
+      return scale * value
+    }
+    report.value /= scale
+    report.gradientNorm /= scale
+    return report
+  }
+
+  /// The same from a point whose value and gradient are known.
+  private func descend(
+    _ x: UnsafeMutablePointer<Double>, from value: Double, _ gradient: Buffer<Double>, tolerance: Double,
+    _ objective: @escaping Objective
+  ) throws -> MinimizationReport {
+    var report = MinimizationReport(value: value, evaluations: 1)
+    var pairs: [Pair] = []
     let direction = try Buffer<Double>(count: count)
     var point = try Point(count: count)
     // Steps in a row that have lowered neither the value nor the smallest gradient so far.
     var (idle, lowest) = (0, Double.infinity)
-    report.value = try objective(x, gradient.base)
-    report.evaluations = 1
     while true {
       report.gradientNorm = norm(count, gradient.base)
-      report.converged = report.gradientNorm <= gradientTolerance
+      report.converged = report.gradientNorm <= tolerance
       if report.converged || report.iterations >= maximumIterations { return report }
       if report.gradientNorm < lowest { (lowest, idle) = (report.gradientNorm, 0) }
       if idle >= Self.idleSteps { return report }

@@ -9,11 +9,12 @@ final class DenseHessian {
   /// A matrix of more unknowns than this is not built.
   static let maximumOrder = 20_000
 
-  private let systems: [SymmetricSystem]
-  /// Where each system's unknowns are in theta; empty for one system in theta's own order.
-  private let positions: [[Int]]
+  /// One of all unknowns in theta's own order, or one of each output's.
+  private let system: SymmetricSystem
+  /// Where an output's unknowns are in theta; nil for one system.
+  private let positions: LinearPositions?
 
-  var isIndefinite: Bool { systems.contains { $0.isIndefinite } }
+  var isIndefinite: Bool { system.isIndefinite }
 
   /// At the loss's point of `linearize` (which a linear predictor does not depend on).
   init(_ loss: MetricisedLoss, ridge: Double) throws {
@@ -22,13 +23,12 @@ final class DenseHessian {
       let separate = structure == .scalar || structure == .diagonal
       let order = separate ? linear.width : loss.parameterCount
       try Self.checkOrder(order)
-      positions = separate ? (0..<linear.outputs).map(linear.positions(ofOutput:)) : []
-      systems =
-        separate ? try linear.separateSystems(ridge: ridge) : [try linear.coupledSystem(ridge: ridge)]
+      positions = separate ? linear.positions : nil
+      system = separate ? try linear.separateSystems(ridge: ridge) : try linear.coupledSystem(ridge: ridge)
     } else {
       try Self.checkOrder(loss.parameterCount)
-      positions = []
-      systems = [try Self.columnByColumn(loss, ridge: ridge)]
+      positions = nil
+      system = try Self.columnByColumn(loss, ridge: ridge)
     }
   }
 
@@ -37,6 +37,15 @@ final class DenseHessian {
       throw TaskMetError.unsupported(
         "a dense Hessian of order \(order) is larger than \(maximumOrder): use an iterative solver")
     }
+  }
+
+  /// The system of matrices that are numbers.
+  fileprivate static func factorize(_ matrices: Buffer<Double>, order: Int, count: Int = 1) throws -> SymmetricSystem {
+    if let index = firstNonFinite(matrices.count, matrices.base) {
+      throw TaskMetError.numerical(
+        "an entry of the Hessian is \(matrices[index]); standardise the data or scale the parameters down")
+    }
+    return try SymmetricSystem(consuming: matrices, order: order, count: count)
   }
 
   /// H e_1, H e_2, ...
@@ -57,21 +66,30 @@ final class DenseHessian {
       }
       matrix[column * (order + 1)] += ridge
     }
-    return try SymmetricSystem(consuming: matrix, order: order)
+    return try factorize(matrix, order: order)
   }
 
   /// v = (H + ridge I)^-1 g (least-norm where singular).
   func solve(_ g: UnsafePointer<Double>, into v: UnsafeMutablePointer<Double>) throws {
-    if positions.isEmpty {
-      v.update(from: g, count: systems[0].order)
-      return try systems[0].solve(v)
+    guard let positions else {
+      v.update(from: g, count: system.order)
+      return try system.solve(v)
     }
-    let part = try Buffer<Double>(count: positions[0].count)
-    for (output, indices) in positions.enumerated() {
-      for (k, index) in indices.enumerated() { part[k] = g[index] }
-      try systems[output].solve(part.base)
-      for (k, index) in indices.enumerated() { v[index] = part[k] }
+    let part = try Buffer<Double>(count: system.order)
+    for output in 0..<system.count {
+      for k in 0..<system.order { part[k] = g[positions[output, k]] }
+      try system.solve(part.base, of: output)
+      for k in 0..<system.order { v[positions[output, k]] = part[k] }
     }
+  }
+}
+
+/// Where the parameters of a linear predictor's outputs are in theta: row k of W, then its bias.
+private struct LinearPositions {
+  let layer: DenseNetwork.Layer
+
+  subscript(output: Int, unknown: Int) -> Int {
+    unknown < layer.inputs ? layer.weightOffset + output * layer.inputs + unknown : layer.biasOffset! + output
   }
 }
 
@@ -98,10 +116,7 @@ private struct LinearDesign {
     width = layer.inputs + (layer.biasOffset == nil ? 0 : 1)
   }
 
-  /// Output k's row of W, then its bias.
-  func positions(ofOutput k: Int) -> [Int] {
-    (0..<layer.inputs).map { layer.weightOffset + k * layer.inputs + $0 } + (layer.biasOffset.map { [$0 + k] } ?? [])
-  }
+  var positions: LinearPositions { LinearPositions(layer: layer) }
 
   /// X_i, the columns of ones included, for a tile of rows.
   private func fill(_ x: MatrixView, _ out: UnsafeMutablePointer<Double>, _ scratch: UnsafeMutablePointer<Double>) {
@@ -151,39 +166,44 @@ private struct LinearDesign {
       width, width, rows, scratch, width, transposeA: true, design, width, transposeB: false, beta: 1, matrix, leading)
   }
 
-  /// rho on the penalised unknowns, ridge on all.
-  private func addToDiagonal(
-    _ matrix: UnsafeMutablePointer<Double>, order: Int, positions: [Int], ridge: Double
-  ) throws {
+  /// What is added to theta's diagonal: rho for the penalised unknowns, ridge for all.
+  private func diagonal(ridge: Double) throws -> Buffer<Double> {
     let ones = try Buffer<Double>(repeating: 1, count: loss.parameterCount)
     let diagonal = try Buffer<Double>(repeating: ridge, count: loss.parameterCount)
     loss.addPenalty(loss.rho, ones.base, to: diagonal.base)
-    for (k, position) in positions.enumerated() { matrix[k * (order + 1)] += diagonal[position] }
+    return diagonal
   }
 
-  /// One system for each output.
-  func separateSystems(ridge: Double) throws -> [SymmetricSystem] {
-    let matrices = try (0..<outputs).map { _ in try Buffer<Double>(repeating: 0, count: width * width) }
+  /// One matrix for each output.
+  func separateSystems(ridge: Double) throws -> SymmetricSystem {
+    let square = width * width
+    let matrices = try Buffer<Double>(repeating: 0, count: try checkedProduct(outputs, square))
     let rows = loss.memory.plan.tileRows
     let threads = loss.memory.plan.threads
-    // Output k's scratch is its own, so that outputs can go to different threads.
-    let scratch = try (0..<outputs).map { _ in try Buffer<Double>(count: try checkedProduct(rows, width + 1)) }
+    // Outputs are dealt to parts of the work, each of which has scratch of its own and may go to another thread.
+    let parts = min(outputs, max(1, threads))
+    let room = try checkedProduct(rows, width + 1)
+    let scratch = try Buffer<Double>(count: try checkedProduct(parts, room))
     try forEachTile { range, design, factors in
-      try parallelLoop(outputs, threads: threads) { k in
-        let weights = scratch[k].base + rows * width
-        let scale = targetScale(k) * targetScale(k)
-        for (index, row) in range.enumerated() {
-          let l = factors.factor(index)[factors.structure == .scalar ? 0 : k]
-          weights[index] = scale * share(row) * factors.scale(index) * (l * l + factors.epsilon)
+      try parallelLoop(parts, threads: threads) { part in
+        let own = scratch.base + part * room
+        for k in (part * outputs / parts)..<((part + 1) * outputs / parts) {
+          let weights = own + rows * width
+          let scale = targetScale(k) * targetScale(k)
+          for (index, row) in range.enumerated() {
+            let l = factors.factor(index)[factors.structure == .scalar ? 0 : k]
+            weights[index] = scale * share(row) * factors.scale(index) * (l * l + factors.epsilon)
+          }
+          addGram(
+            rows: range.count, design, weights, to: matrices.base + k * square, leading: width, scratch: own)
         }
-        addGram(
-          rows: range.count, design, weights, to: matrices[k].base, leading: width, scratch: scratch[k].base)
       }
     }
-    return try (0..<outputs).map { k in
-      try addToDiagonal(matrices[k].base, order: width, positions: positions(ofOutput: k), ridge: ridge)
-      return try SymmetricSystem(consuming: matrices[k], order: width)
+    let diagonal = try diagonal(ridge: ridge)
+    for k in 0..<outputs {
+      for j in 0..<width { matrices[k * square + j * (width + 1)] += diagonal[positions[k, j]] }
     }
+    return try DenseHessian.factorize(matrices, order: width, count: outputs)
   }
 
   /// One system for all outputs, in theta's order.
@@ -192,14 +212,16 @@ private struct LinearDesign {
     let blocks = try blockMatrix()
     let matrix = try Buffer<Double>(count: try checkedProduct(order, order))
     // Blocks are ordered by output, theta has the biases last; H is symmetric, so rows and columns are placed alike.
-    let target = (0..<outputs).flatMap(positions(ofOutput:))
+    let target = try Buffer<Int>(count: order)
+    for k in 0..<order { target[k] = positions[k / width, k % width] }
     for column in 0..<order {
       for row in 0..<order {
         matrix[target[row] + target[column] * order] = blocks[row * order + column]
       }
     }
-    try addToDiagonal(matrix.base, order: order, positions: Array(0..<order), ridge: ridge)
-    return try SymmetricSystem(consuming: matrix, order: order)
+    let diagonal = try diagonal(ridge: ridge)
+    for k in 0..<order { matrix[k * (order + 1)] += diagonal[k] }
+    return try DenseHessian.factorize(matrix, order: order)
   }
 
   /// sum_i (2/N) s_i (t t' o Lambda_i) (x) X_i X_i', both triangles, ordered by output.

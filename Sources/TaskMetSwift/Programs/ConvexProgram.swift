@@ -25,7 +25,25 @@ struct ConvexProgram {
     if variables == 0 {  // nor are there constraints then
       return Point(t: try Buffer(count: 0), multipliers: try Buffer(count: 0))
     }
-    let near = try interiorPoint(self)
+    var best = try polish(try interiorPoint(self), tolerance)
+    // A set that is nearly a point, or flat, has no inside to come near through: one that is a little wider has.
+    for width in [1e-9, 1e-7, 1e-5] where best.residual > tolerance {
+      let found = try polish(try interiorPoint(try widened(by: width)), tolerance)
+      if found.residual < best.residual { best = found }
+    }
+    return best.residual <= tolerance ? best.point : nil
+  }
+
+  /// The program with room of some width at every constraint.
+  private func widened(by width: Double) throws -> ConvexProgram {
+    let wider = try Buffer<Double>(count: constraints)
+    for i in 0..<constraints { wider[i] = values[i] + width }
+    return ConvexProgram(
+      variables: variables, constraints: constraints, quadratic: quadratic, linear: linear, rows: rows, values: wider)
+  }
+
+  /// The best of a point near the solution and of what the constraints that seem to be active there make of it.
+  private func polish(_ near: Point, _ tolerance: Double) throws -> (point: Point, residual: Double) {
     var best = (point: near, residual: try residual(near))
     let slack = try Buffer<Double>(count: constraints)
     let active = try Buffer<Bool>(count: constraints)
@@ -41,7 +59,7 @@ struct ConvexProgram {
         for i in 0..<constraints { active[i] = active[i] ? point.multipliers[i] >= 0 : slack[i] < 0 }
       }
     }
-    return best.residual <= tolerance ? best.point : nil
+    return best
   }
 
   /// h - G t

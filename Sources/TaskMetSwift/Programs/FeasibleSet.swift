@@ -94,12 +94,12 @@ final class FeasibleSet {
         if room < -1e-10 * size { throw empty("inequality \(i) cannot hold") }
         continue
       }
-      Double.scale(freedom, 1 / length, row)
+      for k in 0..<freedom { row[k] /= length }
       values[kept] = room / length
       kept += 1
     }
     let unit = try chooseUnit(values, kept, distance)
-    Double.scale(kept, 1 / unit, values.base)
+    for i in 0..<kept { values[i] /= unit }
     return (
       try Buffer(copying: rows.base, count: kept * freedom), try Buffer(copying: values.base, count: kept), unit
     )
@@ -171,31 +171,63 @@ final class FeasibleSet {
 
   /// The minimum of 1/2 z'Qz + cost'z.
   func minimize(_ quadratic: Quadratic, cost: UnsafePointer<Double>) throws -> ProgramSolution {
+    let (program, scale) = try makeProgram(quadratic, cost, multiple: 1)
+    if let point = try program.solve() { return try solution(program, point, scale, multiple: 1) }
+    // Where most constraints are far closer to the origin than some, these may need the larger unit.
+    let multiple = largestEntry(values)
+    if multiple > 1e3 {
+      let (program, scale) = try makeProgram(quadratic, cost, multiple: multiple)
+      if let point = try program.solve() { return try solution(program, point, scale, multiple: multiple) }
+    }
+    throw try program.failure()
+  }
+
+  /// The program in t, with t in a multiple of the unit, and what its objective was divided by.
+  private func makeProgram(
+    _ quadratic: Quadratic, _ cost: UnsafePointer<Double>, multiple: Double
+  ) throws -> (ConvexProgram, scale: Double) {
     let n = freedom
     let linear = try Buffer(copying: quadratic.linear.base, count: n)
-    for k in 0..<n { linear[k] += unit * Double.dot(variables, basis.base + k * variables, cost) }
+    for k in 0..<n {
+      linear[k] = multiple * (linear[k] + unit * Double.dot(variables, basis.base + k * variables, cost))
+    }
     let matrix = try Buffer(copying: quadratic.matrix.base, count: n * n)
+    for k in 0..<(n * n) { matrix[k] *= multiple * multiple }
     let size = max(largestEntry(linear), largestEntry(matrix))
     let scale = size > 0 ? size : 1
-    Double.scale(n, 1 / scale, linear.base)
-    Double.scale(n * n, 1 / scale, matrix.base)
+    // The inverse of a scale may overflow.
+    for k in 0..<n { linear[k] /= scale }
+    for k in 0..<(n * n) { matrix[k] /= scale }
+    var values = values
+    if multiple != 1 {
+      values = try Buffer(copying: values.base, count: inequalities)
+      for i in 0..<inequalities { values[i] /= multiple }
+    }
     let program = ConvexProgram(
       variables: n, constraints: inequalities, quadratic: matrix, linear: linear, rows: rows, values: values)
-    guard let point = try program.solve() else { throw try program.failure() }
+    return (program, scale)
+  }
+
+  private func solution(
+    _ program: ConvexProgram, _ point: ConvexProgram.Point, _ scale: Double, multiple: Double
+  ) throws -> ProgramSolution {
     let decision = try Buffer(copying: origin.base, count: variables)
-    for k in 0..<n { Double.axpy(variables, unit * point.t[k], basis.base + k * variables, decision.base) }
-    return ProgramSolution(set: self, program: program, point: point, scale: scale, decision: decision)
+    for k in 0..<freedom {
+      Double.axpy(variables, multiple * unit * point.t[k], basis.base + k * variables, decision.base)
+    }
+    return ProgramSolution(
+      set: self, program: program, point: point, scale: scale, multiple: multiple, decision: decision)
   }
 
-  /// out = unit N slope
-  fileprivate func reduce(slope: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
-    for k in 0..<freedom { out[k] = unit * Double.dot(variables, basis.base + k * variables, slope) }
+  /// out = multiple unit N slope
+  fileprivate func reduce(slope: UnsafePointer<Double>, multiple: Double, into out: UnsafeMutablePointer<Double>) {
+    for k in 0..<freedom { out[k] = multiple * unit * Double.dot(variables, basis.base + k * variables, slope) }
   }
 
-  /// out = unit N't
-  fileprivate func expand(_ t: UnsafePointer<Double>, into out: UnsafeMutablePointer<Double>) {
+  /// out = multiple unit N't
+  fileprivate func expand(_ t: UnsafePointer<Double>, multiple: Double, into out: UnsafeMutablePointer<Double>) {
     out.update(repeating: 0, count: variables)
-    for k in 0..<freedom { Double.axpy(variables, unit * t[k], basis.base + k * variables, out) }
+    for k in 0..<freedom { Double.axpy(variables, multiple * unit * t[k], basis.base + k * variables, out) }
   }
 }
 
@@ -205,6 +237,8 @@ struct ProgramSolution {
   fileprivate let program: ConvexProgram
   fileprivate let point: ConvexProgram.Point
   fileprivate let scale: Double
+  /// Of the set's unit.
+  fileprivate let multiple: Double
   let decision: Buffer<Double>
 
   /// The slope of a loss in the cost from its slope in the decision, by the implicit function theorem on the active constraints.
@@ -216,9 +250,9 @@ struct ProgramSolution {
     let face = try ActiveFace(program) { slack[$0] <= rounding }
     let reduced = try Buffer<Double>(count: set.freedom)
     let derivative = try Buffer<Double>(repeating: 0, count: set.freedom)
-    set.reduce(slope: slope, into: reduced.base)
+    set.reduce(slope: slope, multiple: multiple, into: reduced.base)
     try face.descend(reduced.base, to: derivative.base)
-    set.expand(derivative.base, into: out)
+    set.expand(derivative.base, multiple: multiple, into: out)
     Double.scale(set.variables, 1 / scale, out)
   }
 }

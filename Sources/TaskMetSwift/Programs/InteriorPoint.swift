@@ -64,7 +64,7 @@ private struct InteriorPoint {
 
   /// The minimum of the objective plus half the squared slack; slack and multipliers are then shifted to be positive.
   func start() throws {
-    let system = try factorize { _ in 1 }
+    guard let system = try factorize({ _ in 1 }) else { return }
     t.base.update(repeating: 0, count: n)
     addTransposed(program.values.base, to: t.base)
     Double.axpy(n, -1, program.linear.base, t.base)
@@ -72,7 +72,7 @@ private struct InteriorPoint {
     program.findSlack(t.base, into: slack.base)
     for i in 0..<m { multipliers[i] = -slack[i] }
     for values in [slack, multipliers] {
-      let least = (0..<m).map { values[$0] }.min() ?? 1
+      let least = (0..<m).reduce(1) { min($0, values[$1]) }
       if least <= 1e-3 { for i in 0..<m { values[i] += 1 - least } }
     }
   }
@@ -93,7 +93,7 @@ private struct InteriorPoint {
   /// One predictor and corrector step from a point that was measured; false where it leads nowhere.
   func step() throws -> Bool {
     let complementarity = meanComplementarity(0)
-    let system = try factorize { multipliers[$0] / slack[$0] }
+    guard let system = try factorize({ multipliers[$0] / slack[$0] }) else { return false }
     for i in 0..<m { excess[i] = slack[i] * multipliers[i] }
     try findSteps(system)
     if m > 0 {
@@ -115,8 +115,8 @@ private struct InteriorPoint {
     for i in 0..<m { shortAxpy(n, x[i], program.rows.base + i * n, y) }
   }
 
-  /// K + G'W G
-  private func factorize(_ weight: (Int) -> Double) throws -> SymmetricSystem {
+  /// K + G'W G; nil where that is no matrix of numbers.
+  private func factorize(_ weight: (Int) -> Double) throws -> SymmetricSystem? {
     matrix.base.update(from: program.quadratic.base, count: n * n)
     for k in 0..<n { matrix[k * (n + 1)] += regularization }
     if m > 0 {
@@ -128,7 +128,7 @@ private struct InteriorPoint {
         n, n, m, program.rows.base, n, transposeA: true, weightedRows.base, n, transposeB: false, beta: 1, matrix.base,
         n)
     }
-    return try SymmetricSystem(consuming: matrix, order: n)
+    return firstNonFinite(n * n, matrix.base) == nil ? try SymmetricSystem(consuming: matrix, order: n) : nil
   }
 
   /// The Newton step for the present residuals and excess.

@@ -24,7 +24,7 @@ extension ConvexProgram {
     for k in 0..<n { linear[k] = Double.dot(variables, null.nullSpace + k * variables, self.linear.base) }
     let size = largestEntry(linear)
     if size <= 1e-10 * largestEntry(self.linear) { return false }
-    Double.scale(n, 1 / size, linear.base)
+    for k in 0..<n { linear[k] /= size }
     let rows = try Buffer<Double>(repeating: 0, count: try checkedProduct(m + 2 * n, n))
     let values = try Buffer<Double>(repeating: 1, count: m + 2 * n)
     for i in 0..<m {

@@ -54,8 +54,6 @@ final class Buffer<Element: BitwiseCopyable> {
     get { base[index] }
     set { base[index] = newValue }
   }
-
-  var array: [Element] { Array(UnsafeBufferPointer(start: base, count: count)) }
 }
 
 /// A buffer that grows when asked for more and otherwise keeps its memory: contents are lost when it grows.

@@ -8,10 +8,10 @@ struct DecisionSummary {
   var randomLoss = 0.0
 
   var regret: Double { loss - optimalLoss }
-  /// (q - q_random) / (q_optimal - q_random), q = -loss; NaN where chance is as good as perfect.
+  /// (q - q_random) / (q_optimal - q_random), q = -loss; NaN where chance is as good as perfect, as far as numbers can tell.
   var quality: Double {
-    let span = randomLoss - optimalLoss
-    return span == 0 ? .nan : (randomLoss - loss) / span
+    let quality = (randomLoss - loss) / (randomLoss - optimalLoss)
+    return quality.isFinite ? quality : .nan
   }
 }
 

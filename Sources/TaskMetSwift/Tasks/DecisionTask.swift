@@ -149,10 +149,10 @@ class DecisionTask: Task {
 
   /// Room for the largest decision of a batch, and for as many entries.
   private func largestDecision(_ batch: TaskBatch) -> Int {
-    (0..<batch.instances.count).map {
-      let rows = Int(batch.offsets[$0 + 1] - batch.offsets[$0])
-      return max(decisionCount(rows: rows, outputs: batch.outputs), rows * batch.outputs)
-    }.max() ?? 0
+    (0..<batch.instances.count).reduce(0) {
+      let rows = Int(batch.offsets[$1 + 1] - batch.offsets[$1])
+      return max($0, decisionCount(rows: rows, outputs: batch.outputs), rows * batch.outputs)
+    }
   }
 }
 

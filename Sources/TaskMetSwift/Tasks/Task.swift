@@ -133,16 +133,8 @@ struct TaskBatch {
     }
   }
 
-  /// Root mean squared error of the predictions, over all entries.
-  var rmse: Double {
-    let count = rows * outputs
-    var sum = 0.0
-    for k in 0..<count {
-      let error = predictions[k] - targets[k]
-      sum += error * error
-    }
-    return (sum / Double(count)).squareRoot()
-  }
+  /// Root mean squared error of the predictions, over all entries; infinite where an error is.
+  var rmse: Double { rootMeanSquare(rows * outputs) { predictions[$0] - targets[$0] } }
 }
 
 /// Raw values are those of `taskmet_sense`.
@@ -186,6 +178,16 @@ class Task: SharedObject {
 }
 
 extension Task {
+  /// `evaluate`, of which nothing but finite numbers comes: sums of finite losses may overflow.
+  func judge(_ batch: TaskBatch, gradient: UnsafeMutablePointer<Double>?) throws -> Double {
+    let loss = try evaluate(batch, gradient: gradient)
+    guard loss.isFinite else { throw TaskMetError.numerical("the task loss is \(loss)") }
+    if let gradient, let index = firstNonFinite(batch.rows * batch.outputs, gradient) {
+      throw TaskMetError.numerical("the task gradient's entry \(index) is \(gradient[index])")
+    }
+    return loss
+  }
+
   /// The number of decision variables of all instances of a batch.
   func decisionCount(_ batch: TaskBatch) -> Int {
     (0..<batch.instances.count).reduce(0) {

@@ -88,16 +88,16 @@ extension Trainer {
     return warnings
   }
 
-  /// Root mean square of the targets.
+  /// Root mean square of the training targets.
   func targetSize() throws -> Double {
     if let known = knownTargetSize { return known }
-    var sum = 0.0
+    let total = Double(dataset.rows * dataset.targets)
+    var size = 0.0
     try dataset.targetRows.forEachBlock { _, y in
-      for row in 0..<y.rows {
-        for k in 0..<y.columns { sum += y[row, k] * y[row, k] }
-      }
+      let count = y.rows * y.columns
+      let part = rootMeanSquare(count) { y[$0 / y.columns, $0 % y.columns] }
+      size = hypotenuse(size, part * (Double(count) / total).squareRoot())
     }
-    let size = (sum / Double(dataset.rows * dataset.targets)).squareRoot()
     knownTargetSize = size
     return size
   }
@@ -109,7 +109,7 @@ extension Trainer {
 struct MetricSample {
   private(set) var rows: [Int]
   /// Mean over the rows of Lambda_kk, output by output.
-  private(set) var byOutput: [Double]
+  let byOutput: Buffer<Double>
   /// tr Lambda / n of each row.
   private(set) var traces: [Double] = []
   /// Smallest and largest eigenvalue of each row's Lambda.
@@ -121,7 +121,7 @@ struct MetricSample {
     let affordable = Int(max(8, min(256, 2e6 / (rank * rank * (rank + n)))))
     let wanted = metric.network == nil ? 1 : min(affordable, dataset.rows)
     rows = (0..<wanted).map { $0 * dataset.rows / wanted }
-    byOutput = [Double](repeating: 0, count: metric.outputs)
+    byOutput = try Buffer(repeating: 0, count: metric.outputs)
     let x = try Buffer<Double>(count: try checkedProduct(wanted, dataset.features))
     let room = RowBlock()
     for (index, row) in rows.enumerated() {
@@ -134,14 +134,25 @@ struct MetricSample {
     try MetricEvaluation<Double>(metric).forEachBlock(rows: wanted, view) { _, count, factors in
       for row in 0..<count { try add(factors, row, scratch.base) }
     }
-    if let k = byOutput.first(where: { !$0.isFinite }) {
-      throw TaskMetError.numerical("an entry of Lambda is \(k)")
+    if let k = firstNonFinite(byOutput.count, byOutput.base) {
+      throw TaskMetError.numerical("an entry of Lambda is \(byOutput[k])")
     }
   }
 
-  private mutating func add(_ factors: MetricFactors<Double>, _ row: Int, _ scratch: UnsafeMutablePointer<Double>)
-    throws
-  {
+  /// The outputs with the largest entries, largest first; among equals the earlier ones.
+  func heaviestOutputs(_ count: Int) -> [Int] {
+    var heaviest: [Int] = []
+    for k in 0..<byOutput.count {
+      let place = heaviest.firstIndex { byOutput[k] > byOutput[$0] } ?? heaviest.count
+      if place < count { heaviest.insert(k, at: place) }
+      if heaviest.count > count { heaviest.removeLast() }
+    }
+    return heaviest
+  }
+
+  private mutating func add(
+    _ factors: MetricFactors<Double>, _ row: Int, _ scratch: UnsafeMutablePointer<Double>
+  ) throws {
     var trace = 0.0
     for k in 0..<factors.outputs {
       let entry = factors.diagonalEntry(row, k)
@@ -180,11 +191,10 @@ extension Trainer {
 
   private func outcome(_ state: TrainerState) -> [String] {
     let data = validation == nil ? "training" : "validation"
-    let ratio = state.firstRMSE > 0 ? state.bestRMSE / state.firstRMSE : 1
     return [
       "result: \(data) task loss \(rounded(state.firstLoss)) (two-stage) -> \(rounded(state.bestLoss)), iteration "
-        + "\(state.bestIteration) of \(state.iteration); its root mean squared error is \(rounded(ratio)) times the "
-        + "two-stage model's"
+        + "\(state.bestIteration) of \(state.iteration); its root mean squared error is "
+        + "\(rounded(state.bestRMSERatio)) times the two-stage model's"
     ]
   }
 
@@ -193,8 +203,8 @@ extension Trainer {
     let n = metric.outputs
     var lines: [String] = []
     if n > 1 {
-      let order = sample.byOutput.indices.sorted { sample.byOutput[$0] > sample.byOutput[$1] }
-      let shown = order.prefix(6).map { "output \($0): \(rounded(sample.byOutput[$0]))" }.joined(separator: ", ")
+      let shown = sample.heaviestOutputs(6).map { "output \($0): \(rounded(sample.byOutput[$0]))" }.joined(
+        separator: ", ")
       lines.append("metric by output (mean of Lambda_kk, heaviest first): \(shown)" + (n > 6 ? ", ..." : ""))
     }
     if sample.rows.count > 1 {

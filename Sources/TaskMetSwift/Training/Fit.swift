@@ -69,7 +69,7 @@ extension Trainer {
     report.bestIteration = state.bestIteration
     report.bestLoss = state.bestLoss
     report.firstLoss = state.firstLoss
-    report.bestRMSERatio = state.firstRMSE > 0 ? state.bestRMSE / state.firstRMSE : 1
+    report.bestRMSERatio = state.bestRMSERatio
     report.rollbacks = state.rollbacks
     report.rejections = state.rejections
     report.untrusted = state.untrusted

@@ -11,7 +11,7 @@ struct OuterObjective {
   func evaluate(
     _ batch: TaskBatch, gradient: Buffer<Double>?,
     _ evaluate: (Task, TaskBatch, UnsafeMutablePointer<Double>?) throws -> Double = {
-      try $0.evaluate($1, gradient: $2)
+      try $0.judge($1, gradient: $2)
     }
   ) throws -> Double {
     if tasks.count == 1, tasks[0].weight == 1 { return try evaluate(tasks[0].task, batch, gradient?.base) }
@@ -42,7 +42,7 @@ struct OuterObjective {
 }
 
 /// The tasks' mean loss over all instances of held-out data, and the RMSE there. A rejection counts as an infinite loss, and
-/// so does a prediction that is not finite.
+/// so do predictions that are not finite or whose error is not.
 func evaluateHeldOut(
   _ objective: OuterObjective, _ predictor: Predictor, _ theta: UnsafePointer<Double>, _ dataset: Dataset
 ) throws -> (loss: Double, rmse: Double) {
@@ -52,9 +52,11 @@ func evaluateHeldOut(
   } catch let error as TaskMetError where error.code == .numerical {
     return (.infinity, .infinity)
   }
+  let rmse = batch.rmse
+  guard rmse.isFinite else { return (.infinity, .infinity) }
   do {
-    return (try objective.evaluate(batch, gradient: nil), batch.rmse)
+    return (try objective.evaluate(batch, gradient: nil), rmse)
   } catch let error as TaskMetError where error.code == .rejected {
-    return (.infinity, batch.rmse)
+    return (.infinity, rmse)
   }
 }

@@ -389,15 +389,17 @@ extension Trainer {
     try batch.predict(predictor, theta.base)
     let cotangent = try Buffer<Double>(repeating: 0, count: batch.rows * batch.outputs)
     let loss = try objective.evaluate(batch, gradient: options.method.usesTaskGradient ? cotangent : nil)
+    let rmse = batch.rmse
+    guard rmse.isFinite else { throw TaskMetError.numerical("the prediction error is \(rmse); scale the targets down") }
     record[.taskLoss] = loss
-    record[.predictionRMSE] = batch.rmse
+    record[.predictionRMSE] = rmse
     record.add(secondsNow() - start, to: .secondsTask)
     let sample = try MetricSample(metric, dataset)
     record[.smallestEigenvalue] = sample.smallestEigenvalue
     record[.largestEigenvalue] = sample.largestEigenvalue
     record[.meanTrace] = sample.meanTrace
     return (
-      TaskVerdict(loss: loss, rmse: batch.rmse, instances: instances, cotangent: cotangent),
+      TaskVerdict(loss: loss, rmse: rmse, instances: instances, cotangent: cotangent),
       Model(theta: theta, phi: phi, normalizationScale: metric.normalizationScale)
     )
   }

@@ -53,4 +53,9 @@ struct TrainerState {
   var seconds = 0.0
   /// The set-up cannot learn, or hardly: sentences.
   var warnings: [String] = []
+
+  /// The best model's RMSE over the two-stage model's; 1 where they are the same or the latter is 0.
+  var bestRMSERatio: Double {
+    bestRMSE == firstRMSE || firstRMSE == 0 ? 1 : min(bestRMSE / firstRMSE, .greatestFiniteMagnitude)
+  }
 }
