@@ -85,7 +85,9 @@ private func solveWithinRange(
   report.converged = report.residual <= options.tolerance
   report.operatorProducts = system.products
   if options.solver == .gaussNewtonCG {
-    // It converges in its own system; the residual that is reported is the true one.
+    // It converges in its own system; the residual that is reported is the true one. That of v = 0 takes no product, so the own
+    // one must say whether numbers are finite.
+    report = try checked(report)
     let check = try LinearSystem(
       count: count, g: g, v: v, tolerance: options.tolerance, rounding: matrices.rounding, vectors: 0,
       shifted(matrices.hessian))
