@@ -85,7 +85,7 @@ struct FigureTests {
     let metric = try Metric(
       inputs: 0, outputs: outputs, structure: .diagonal, rank: 1, hidden: nil, activation: .identity, seed: 0)
     // Some are equal: the earlier ones are named first.
-    metric.setParameters((0..<outputs).map { _ in Double(random.next() % 5) } + [0])
+    try metric.setParameters((0..<outputs).map { _ in Double(random.next() % 5) } + [0])
     let sample = try MetricSample(metric, try Dataset(DenseMatrix(zeros: 2, 1), DenseMatrix(zeros: 2, outputs)))
     let values = sample.byOutput.array
     let sorted = (0..<outputs).sorted { values[$0] > values[$1] || (values[$0] == values[$1] && $0 < $1) }

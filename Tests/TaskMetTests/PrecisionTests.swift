@@ -264,7 +264,8 @@ struct PrecisionObjectTests {
     #expect(metric.normalizationScale == problem.metric.normalizationScale)
     try metric.updateNormalization(rows: problem.data.dataset.x)
     let rows = try Dataset(float32: problem.data.x, problem.data.y)
-    #expect(try metric.differentiatesNormalization(rows: 5, rows.x), "float64 rows and their rounded copies are the same")
+    #expect(
+      try metric.differentiatesNormalization(rows: 5, rows.x), "float64 rows and their rounded copies are the same")
   }
 
   @Test("what float32 has no room for is refused, and changes nothing")
