@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-enum { MARGIN = 512 << 20, TOUCHED = 32 << 10 /* KiB */ };
+enum { MARGIN = 256 << 20, TOUCHED = 32 << 10 /* KiB */ };
 
-/* 1 GiB of reals: beyond the margin. */
-static const int64_t MANY = (int64_t)1 << 27;
+/* 512 MiB of reals: beyond the margin. */
+static const int64_t MANY = (int64_t)1 << 26;
 
 /* 3 MANY zeros, which take no memory until they are written to, mapped before there is a limit. */
 static double *zeros_of_caller;
