@@ -23,7 +23,9 @@ final class InputFile {
     var information = stat()
     do {
       if fstat(descriptor, &information) != 0 { throw ioError("inspect", path) }
-      guard information.st_mode & S_IFMT == S_IFREG else { throw TaskMetError.io("path: \(path) is not a regular file") }
+      guard information.st_mode & S_IFMT == S_IFREG else {
+        throw TaskMetError.io("path: \(path) is not a regular file")
+      }
     } catch {
       close(descriptor)
       throw error
@@ -70,7 +72,9 @@ func replaceFile(_ path: String, with parts: [UnsafeRawBufferPointer]) throws {
 /// Beyond the process's own limit a write raises SIGXFSZ, which ends a host that does not expect it.
 private func checkSizeLimit(_ path: String, _ size: Int) throws {
   var limit = rlimit()
-  guard getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0, limit.rlim_cur < UInt64(size) else { return }
+  guard getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0, limit.rlim_cur < UInt64(size) else {
+    return
+  }
   errno = EFBIG
   throw ioError("write \(size) bytes to", path)
 }
