@@ -28,8 +28,9 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-abi test-faults \
-  test-python test-faults-all test-all abi-dump wheel test-wheel install uninstall clean format lint lint-python help system-packages system-packages-test
+.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-abi \
+  test-faults test-python test-faults-all test-all abi-dump wheel test-wheel install uninstall clean format lint \
+  lint-python help system-packages system-packages-test
 
 ## all: the library and the command line; what `make` does and `make install` installs
 all: build cli
@@ -226,7 +227,7 @@ lint: lint-python
 
 # ruff and mypy read their settings in bindings/python/pyproject.toml.
 RUFF_OPTIONS := --no-cache --config bindings/python/pyproject.toml
-PYTHON_SOURCES := bindings/python Tests/python Tests/python_live benchmarks
+PYTHON_SOURCES := bindings/python Tests/python Tests/python_live Tests/faults benchmarks
 ## lint-python: the Python sources by ruff, the package's types by mypy
 lint-python: .venv/installed
 	.venv/bin/python -m ruff format --check --quiet $(RUFF_OPTIONS) $(PYTHON_SOURCES)

@@ -42,18 +42,20 @@ compare() {
     { echo "$report"; return 1; }
 }
 
-keeps_what_was_released() { dump "$root/include" "$work/now.abi" && compare "$root/packaging/abi/$soname.abi" "$work/now.abi"; }
+released=$root/packaging/abi/$soname.abi
+keeps_what_was_released() { dump "$root/include" "$work/now.abi" && compare "$released" "$work/now.abi"; }
 keeps_what_is_oldest() { dump "$here/oldest" "$work/oldest.abi" && compare "$work/oldest.abi" "$work/now.abi"; }
 
 # notices SED: the comparison is worth something only if it sees a change like this.
 notices() {
   mkdir -p "$work/changed" && sed "$1" "$root/include/taskmet.h" >"$work/changed/taskmet.h" &&
     ! cmp -s "$work/changed/taskmet.h" "$root/include/taskmet.h" && dump "$work/changed" "$work/changed.abi" &&
-    ! compare "$root/packaging/abi/$soname.abi" "$work/changed.abi" >/dev/null
+    ! compare "$released" "$work/changed.abi" >/dev/null
 }
 
 exports_the_list() {
-  nm -D --defined-only "$built/libtaskmet.so" | awk '{ print $NF }' | LC_ALL=C sort | diff "$root/packaging/abi/symbols.txt" - ||
+  nm -D --defined-only "$built/libtaskmet.so" | awk '{ print $NF }' | LC_ALL=C sort |
+    diff "$root/packaging/abi/symbols.txt" - ||
     { echo "After a look at the difference (only additions are allowed): make abi-dump"; return 1; }
 }
 
@@ -67,7 +69,8 @@ check "the header keeps what was released" keeps_what_was_released
 check "the header keeps what the oldest one had" keeps_what_is_oldest
 check "a field in the middle would be noticed" notices 's/^    double objective;.*/    int64_t new;\n&/'
 check "another type of a field would be noticed" notices 's/^    double learning_rate; /    float learning_rate; /'
-check "another type of a parameter would be noticed" notices 's/double tolerance, double \*worst/float tolerance, double *worst/'
+check "another type of a parameter would be noticed" notices \
+  's/double tolerance, double \*worst/float tolerance, double *worst/'
 check "a function that is gone would be noticed" notices '/^int64_t taskmet_option_count/d'
 check "a program of the oldest header runs with this library" old_program
 

@@ -1,8 +1,8 @@
 /*
- * test_abi.c - the binary interface of TASKMET_ABI_VERSION 0, on 64-bit systems: where each field is, how large each struct is,
- * what number each constant has. All of it is checked when this is compiled. The lines here never change, since programs
- * that were built with them are out there: a field that is appended to a struct gets a line of its own and a new size, a
- * constant a line.
+ * test_abi.c - the binary interface of TASKMET_ABI_VERSION 0, on 64-bit systems: where each field is, how large
+ * each struct is, what number each constant has. All of it is checked when this is compiled. The lines here never
+ * change, since programs that were built with them are out there: a field that is appended to a struct gets a line
+ * of its own and a new size, a constant a line.
  */
 #include "check.h"
 

@@ -1,6 +1,6 @@
 /*
- * test_arguments_files.c - model files that are missing, cut, damaged, of another kind, or made to hurt: loading answers
- * with a status and makes nothing; saving never leaves a part of a file.
+ * test_arguments_files.c - model files that are missing, cut, damaged, of another kind, or made to hurt: loading
+ * answers with a status and makes nothing; saving never leaves a part of a file.
  */
 #include "arguments.h"
 

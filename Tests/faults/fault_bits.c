@@ -1,7 +1,7 @@
 /*
- * fault_bits.c - files that have been damaged: every byte of a predictor's, a metric's and a trainer's file with one bit
- * flipped (without "quick": with each of its bits), and every shorter file. What is damaged is refused and changes nothing,
- * or it is harmless: what was loaded writes the undamaged file again, byte for byte.
+ * fault_bits.c - files that have been damaged: every byte of a predictor's, a metric's and a trainer's file with
+ * one bit flipped (without "quick": with each of its bits), and every shorter file. What is damaged is refused and
+ * changes nothing, or it is harmless: what was loaded writes the undamaged file again, byte for byte.
  */
 #include "../c/trainer_fixture.h"
 

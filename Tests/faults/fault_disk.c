@@ -1,8 +1,8 @@
 /*
- * fault_disk.c - disks that are full, slow, read-only or broken: a save that cannot be finished says so, leaves the old file
- * and nothing beside it; a load that cannot read says so and changes nothing. System calls are made to fail one by one: the
- * program has functions of their names, which the library then calls. Full file systems and directories without permission
- * are also tried as they are.
+ * fault_disk.c - disks that are full, slow, read-only or broken: a save that cannot be finished says so, leaves
+ * the old file and nothing beside it; a load that cannot read says so and changes nothing. System calls are made
+ * to fail one by one: the program has functions of their names, which the library then calls. Full file systems
+ * and directories without permission are also tried as they are.
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"
@@ -137,11 +137,12 @@ static int save_under(setup *s, const char *what) {
     plan.active = 0;
     bytes now = contents(test_path);
     const int same = old.size == now.size && memcmp(old.at, now.at, old.size) == 0;
-    check_that(got == TASKMET_OK || got == TASKMET_ERROR_IO, __FILE__, __LINE__, "%s: %s", what, taskmet_status_name(got));
+    check_that(got == TASKMET_OK || got == TASKMET_ERROR_IO, __FILE__, __LINE__, "%s: %s", what,
+               taskmet_status_name(got));
     if (got != TASKMET_OK) {
         check_that(same, __FILE__, __LINE__, "%s: the old file has changed", what);
-        check_that(strncmp(taskmet_last_error(), "trainer_save: path: cannot ", 27) == 0, __FILE__, __LINE__, "%s: \"%s\"", what,
-                   taskmet_last_error());
+        check_that(strncmp(taskmet_last_error(), "trainer_save: path: cannot ", 27) == 0, __FILE__, __LINE__,
+                   "%s: \"%s\"", what, taskmet_last_error());
     } else {
         taskmet_trainer *loaded = new_trainer(s, "");
         check_that(taskmet_trainer_load(loaded, test_path) == TASKMET_OK, __FILE__, __LINE__, "%s: %s", what,
@@ -181,8 +182,8 @@ static void test_failing_saves(void) {
     test_save(WRITE, ENOSPC, 5, 0);
     test_save(WRITE, EIO, 2, 0);
     test_save(WRITE, EDQUOT, 2, 0);
-    test_save(WRITE, 0, 5, 1);                                                          /* the rest comes with the next */
-    for (int call = 0; call < 3; call += 1) test_save_once(WRITE, call, EINTR, 1);      /* again */
+    test_save(WRITE, 0, 5, 1); /* the rest comes with the next */
+    for (int call = 0; call < 3; call += 1) test_save_once(WRITE, call, EINTR, 1); /* again */
     test_save(SYNC, EIO, 1, 0);
     test_save(SYNC, ENOSPC, 1, 0);
     test_save(RENAME, EIO, 1, 0);
@@ -238,7 +239,8 @@ static void in_child(int (*test)(void), const char *what) {
         printf("left out: %s (needs root)\n", what);
         return;
     }
-    check_that(WIFEXITED(status) && WEXITSTATUS(status) == 0, __FILE__, __LINE__, "%s: status %x", what, (unsigned)status);
+    check_that(WIFEXITED(status) && WEXITSTATUS(status) == 0, __FILE__, __LINE__, "%s: status %x", what,
+               (unsigned)status);
 }
 
 /* The process's limit of a file's size: refused, and not killed by the SIGXFSZ of a write beyond it. */

@@ -1,6 +1,7 @@
 /*
- * fault_kill.c - training in processes that are killed (SIGKILL) at random moments, within saves and between them: what is in
- * the files is always the old state or the new one, and the next process goes on to the bits of an undisturbed run.
+ * fault_kill.c - training in processes that are killed (SIGKILL) at random moments, within saves and between them:
+ * what is in the files is always the old state or the new one, and the next process goes on to the bits of an
+ * undisturbed run.
  *
  * usage: fault_kill [quick] [seed]
  */
@@ -14,8 +15,8 @@
 enum { ITERATIONS = 24 };
 
 static const shape network = {60, 2, 2, 2, 24, 20};
-#define OPTIONS "warmup_iterations=10 inner_iterations=4 metric_rate=0.05 inner_solver=adam inner_batch=4 outer_batch=5 " \
-                "hypergradient_batch=6 patience=0"
+#define OPTIONS "warmup_iterations=10 inner_iterations=4 metric_rate=0.05 inner_solver=adam inner_batch=4 " \
+                "outer_batch=5 hypergradient_batch=6 patience=0"
 
 /* What the worker tells before it dies. */
 typedef struct shared {
@@ -180,7 +181,8 @@ int main(int argc, char **argv) {
         unlink(test_path), unlink(model_path);
     }
     CHECK(c.within >= kills / 10);
-    printf("%d kills, %d of them within a save, %d runs to the end, %d leftovers\n", c.kills, c.within, c.runs, c.leftovers);
+    printf("%d kills, %d of them within a save, %d runs to the end, %d leftovers\n", c.kills, c.within, c.runs,
+           c.leftovers);
     for (int k = 1; k <= ITERATIONS; k += 1) free_snapshot(&reference[k]);
     unlink(model_path);
     remove_test_directory();

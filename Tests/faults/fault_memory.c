@@ -1,7 +1,7 @@
 /*
- * fault_memory.c - sizes that the process cannot hold (its address space is limited, as by `ulimit -v`): refused with
- * TASKMET_ERROR_OUT_OF_MEMORY before any of that memory is touched. Files that promise more than they hold, or that are large
- * and empty, are refused before memory is made for them.
+ * fault_memory.c - sizes that the process cannot hold (its address space is limited, as by `ulimit -v`): refused
+ * with TASKMET_ERROR_OUT_OF_MEMORY before any of that memory is touched. Files that promise more than they hold,
+ * or that are large and empty, are refused before memory is made for them.
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"
@@ -140,10 +140,11 @@ static void test_files(void) {
                      files[k].size > 0 ? files[k].size : 8 + (int64_t)length);
         for (int load = 0; load < 2; load += 1) {
             const long before = peak_kilobytes();
-            const taskmet_status got = load ? taskmet_metric_load(test_path, &m) : taskmet_predictor_load(test_path, &p);
+            const taskmet_status got =
+                load ? taskmet_metric_load(test_path, &m) : taskmet_predictor_load(test_path, &p);
             const long used = peak_kilobytes() - before;
-            check_that(got == TASKMET_ERROR_FORMAT && used < TOUCHED, __FILE__, __LINE__, "file %zu: %s, %ld KiB (%s)", k,
-                       taskmet_status_name(got), used, taskmet_last_error());
+            check_that(got == TASKMET_ERROR_FORMAT && used < TOUCHED, __FILE__, __LINE__,
+                       "file %zu: %s, %ld KiB (%s)", k, taskmet_status_name(got), used, taskmet_last_error());
         }
         CHECK(p == NULL && m == NULL);
     }

@@ -1,7 +1,7 @@
 /*
- * host_environment.c - what the library finds in its host it leaves there: signal handlers and masks, standard output and
- * error, environment, locale, directory, limits, random numbers, floating-point control, threads, descriptors. Each part is
- * compared before and after training, files, refusals and callbacks that fail.
+ * host_environment.c - what the library finds in its host it leaves there: signal handlers and masks, standard
+ * output and error, environment, locale, directory, limits, random numbers, floating-point control, threads,
+ * descriptors. Each part is compared before and after training, files, refusals and callbacks that fail.
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"

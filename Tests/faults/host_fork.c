@@ -1,6 +1,6 @@
 /*
- * host_fork.c - the library in a process that forks: before its first use, after it, while another thread is inside it, and
- * with several threads in the child. Children that do not end are a failure.
+ * host_fork.c - the library in a process that forks: before its first use, after it, while another thread is
+ * inside it, and with several threads in the child. Children that do not end are a failure.
  */
 #include "../c/trainer_fixture.h"
 

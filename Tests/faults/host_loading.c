@@ -1,6 +1,6 @@
 /*
- * host_loading.c - the library loaded at run time: by a thread that then ends; opened, used and closed ten times; beside a
- * second copy of itself, each with handles of its own.
+ * host_loading.c - the library loaded at run time: by a thread that then ends; opened, used and closed ten times;
+ * beside a second copy of itself, each with handles of its own.
  *
  * usage: host_loading LIBRARY COPY [quick]
  */
@@ -51,6 +51,7 @@ enum { ROWS = 900, COUNT = 8 * 3 + 8 + 8 + 1 };
 static int train(const library *l, double theta[COUNT], taskmet_predictor **keep) {
     static double x[ROWS * 3], y[ROWS];
     const int64_t hidden[] = {8};
+    const taskmet_activation tanh = TASKMET_ACTIVATION_TANH, none = TASKMET_ACTIVATION_IDENTITY;
     taskmet_dataset *data = NULL;
     taskmet_predictor *p = NULL;
     taskmet_metric *m = NULL;
@@ -62,7 +63,7 @@ static int train(const library *l, double theta[COUNT], taskmet_predictor **keep
     options.max_iterations = 5;
     const int good =
         l->dataset_create(ROWS, 3, x, 3, 1, y, 1, &data) == TASKMET_OK &&
-        l->predictor_create_mlp(3, 1, 1, hidden, TASKMET_ACTIVATION_TANH, TASKMET_ACTIVATION_IDENTITY, 3, &p) == TASKMET_OK &&
+        l->predictor_create_mlp(3, 1, 1, hidden, tanh, none, 3, &p) == TASKMET_OK &&
         l->metric_create_constant(1, TASKMET_STRUCTURE_SCALAR, 1, 1, &m) == TASKMET_OK &&
         l->workspace_create(2, 0, &w) == TASKMET_OK &&
         l->loss_minimize(p, m, data, 1e-3, &options, w, NULL) == TASKMET_OK &&
@@ -117,7 +118,8 @@ int main(int argc, char **argv) {
           "each copy has its own messages");
     two.predictor_destroy(of_two);
     dlclose(two.handle);
-    check(one.predictor_get_parameters(of_one, theta, COUNT) == TASKMET_OK, "the first copy after the second was closed");
+    check(one.predictor_get_parameters(of_one, theta, COUNT) == TASKMET_OK,
+          "the first copy after the second was closed");
     one.predictor_destroy(of_one);
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;

@@ -1,7 +1,7 @@
 /*
- * host_resources.c - what many objects and small threads cost: a thousand trainers made, used and destroyed leave no memory,
- * descriptor or thread behind; everything runs on a thread with a stack of 256 KiB; a thread that ends takes its message with
- * it and nothing else.
+ * host_resources.c - what many objects and small threads cost: a thousand trainers made, used and destroyed leave
+ * no memory, descriptor or thread behind; everything runs on a thread with a stack of 256 KiB; a thread that ends
+ * takes its message with it and nothing else.
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"
@@ -47,7 +47,7 @@ static void test_many_trainers(void) {
     const int descriptors = entries_of("/proc/self/fd"), threads = entries_of("/proc/self/task");
     for (int k = 0; k < rounds; k += 1) use(k % 2 ? &network : &linear, k % 4 == 1 ? SHORT "threads=2" : SHORT);
     const long growth = (long)allocated() - (long)before;
-    /* The allocator's caches grow to some 25 KB, whether it is a thousand trainers or ten thousand; one trainer is 100 KB. */
+    /* The allocator's caches grow to some 25 KB, whether it is a thousand trainers or ten thousand. */
     check_that(growth < 64 << 10, __FILE__, __LINE__, "%d trainers left %ld bytes", rounds, growth);
     CHECK(entries_of("/proc/self/fd") == descriptors && entries_of("/proc/self/task") == threads);
 }

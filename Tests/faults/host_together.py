@@ -1,5 +1,5 @@
-"""The library in a process with NumPy, SciPy and, where it is asked for, PyTorch, in any order of loading, with a second copy
-of itself: everybody's results stay what they are alone, and so do their numbers of threads.
+"""The library in a process with NumPy, SciPy and, where it is asked for, PyTorch, in any order of loading, with a
+second copy of itself: everybody's results stay what they are, and so do their numbers of threads.
 
 usage: host_together.py LIBRARY COPY [torch]
 """
@@ -39,7 +39,8 @@ class Library:
                   int64(1), POINTER(y.ctypes.data), int64(1), address(data))  # fmt: skip
         self.call("taskmet_predictor_create_mlp", int64(features), int64(1), int64(1), address(hidden),
                   ctypes.c_int32(3), ctypes.c_int32(0), ctypes.c_uint64(1), address(predictor))  # fmt: skip
-        self.call("taskmet_metric_create_constant", int64(1), ctypes.c_int32(0), int64(1), ctypes.c_uint64(1), address(metric))
+        self.call("taskmet_metric_create_constant", int64(1), ctypes.c_int32(0), int64(1), ctypes.c_uint64(1),
+                  address(metric))  # fmt: skip
         self.call("taskmet_workspace_create", int64(threads), int64(0), address(workspace))
         self.call("taskmet_loss_minimize", predictor, metric, data, ctypes.c_double(1e-3), None, workspace, None)
         theta = np.empty(features * 8 + 8 + 8 + 1)
@@ -94,7 +95,8 @@ def check_order(order, libraries):
         assert np.array_equal(run(name), results[name]), f"{name} gives other numbers the second time"
     assert torch_threads() == threads, "PyTorch's number of threads has changed"
     assert np.array_equal(results["library"], results["copy"]), "the two copies differ"
-    child = multiprocessing.get_context("fork").Process(target=check_child, args=(loaded["library"], results["library"]))
+    arguments = (loaded["library"], results["library"])
+    child = multiprocessing.get_context("fork").Process(target=check_child, args=arguments)
     child.start()
     child.join(120)
     assert child.exitcode == 0, f"the forked child ended with {child.exitcode}"

@@ -1,7 +1,8 @@
 /*
- * A program of the days of the taskmet.h beside it, the oldest of TASKMET_ABI_VERSION 0: compiled with that header, and run
- * with the library of today. It uses every kind of thing that crosses the boundary: handles, arrays, structs in and out,
- * callbacks with a struct, files, refusals. Results are compared with closed forms, not with other versions' bits.
+ * A program of the days of the taskmet.h beside it, the oldest of TASKMET_ABI_VERSION 0: compiled with that
+ * header, and run with the library of today. It uses every kind of thing that crosses the boundary: handles,
+ * arrays, structs in and out, callbacks with a struct, files, refusals. Results are compared with closed forms,
+ * not with other versions' bits.
  */
 #include <taskmet.h>
 
@@ -30,8 +31,9 @@ static taskmet_dataset *data;
 static int32_t squared_error(void *user, const taskmet_task_batch *batch, double *loss, double *gradient) {
     int64_t *rows = user;
     *loss = 0;
-    if (batch->struct_size < sizeof *batch || batch->outputs != 1 || batch->features != 1) return TASKMET_CALLBACK_ERROR;
-    if (batch->phase != TASKMET_PHASE_TRAINING && batch->phase != TASKMET_PHASE_VALIDATION) return TASKMET_CALLBACK_ERROR;
+    if (batch->struct_size < sizeof *batch || batch->outputs != 1 || batch->features != 1 ||
+        (batch->phase != TASKMET_PHASE_TRAINING && batch->phase != TASKMET_PHASE_VALIDATION))
+        return TASKMET_CALLBACK_ERROR;
     for (int64_t i = 0; i < batch->rows; i += 1) {
         const double error = batch->predictions[i] - batch->targets[i];
         *loss += error * error / (double)batch->rows;
@@ -126,7 +128,8 @@ int main(int argc, char **argv) {
     }
     OK(taskmet_dataset_create(ROWS, 1, x, 1, 1, y, 1, &data));
     OK(taskmet_predictor_create_linear(1, 1, 1, &line));
-    OK(taskmet_metric_create_conditional(1, 1, TASKMET_STRUCTURE_SCALAR, 1, 1, hidden, TASKMET_ACTIVATION_TANH, 1, &metric));
+    OK(taskmet_metric_create_conditional(1, 1, TASKMET_STRUCTURE_SCALAR, 1, 1, hidden,
+                                            TASKMET_ACTIVATION_TANH, 1, &metric));
     test_exact_line(line, metric);
     test_hypergradient(line, metric);
     test_files(line, argc > 1 ? argv[1] : "line.safetensors");
