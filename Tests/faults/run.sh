@@ -53,18 +53,16 @@ if [ -e /usr/share/i18n/locales/de_DE ] && command -v localedef >/dev/null; then
 fi
 # One thread of OpenBLAS's, as the trainers that share a process have it; what needs more asks for more.
 export OPENBLAS_NUM_THREADS=1
-# Thousands of small files: in memory, where there is such a place. Kills want a real disk.
+# Thousands of small files: in memory, where there is such a place. Kills want a real disk, whose saves take time.
 memory=${TMPDIR:-/tmp}
 [ -d /dev/shm ] && [ -w /dev/shm ] && memory=/dev/shm
 
 linked=(-std=c99 -Wpedantic -Wconversion -Werror -L"$build/lib" -Wl,-rpath,"$build/lib" -ltaskmet -lopenblas)
 for name in fault_kill fault_disk fault_bits fault_memory host_environment host_fork host_resources; do
   wanted "$name" && compile "$name" "${linked[@]}" || continue
-  if [ "$name" = fault_bits ]; then
-    TMPDIR=$memory run "$name" "$build/$name" $mode
-  else
-    run "$name" "$build/$name" $mode
-  fi
+  files=$memory
+  [ "$name" = fault_kill ] && files=${TMPDIR:-/tmp}
+  TMPDIR=$files run "$name" "$build/$name" $mode
 done
 if wanted host_loading && compile host_loading -std=gnu99 -Werror -ldl; then
   run host_loading "$build/host_loading" "$build/lib/libtaskmet.so" "$build/lib/libcopy.so"
