@@ -10,6 +10,11 @@ struct Fingerprint {
     value ^= value >> 32
   }
 
+  mutating func add(_ text: String) {
+    add(UInt64(text.utf8.count))
+    for byte in text.utf8 { add(UInt64(byte)) }
+  }
+
   mutating func add(_ matrix: MatrixView) {
     for row in 0..<matrix.rows {
       let line = matrix.row(row)

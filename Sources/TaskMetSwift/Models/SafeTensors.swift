@@ -73,7 +73,7 @@ extension SafeTensors {
       return "\(jsonLiteral(tensor.name)):{\"dtype\":\"F64\",\"shape\":["
         + tensor.shape.map(String.init).joined(separator: ",") + "],\"data_offsets\":[\(offset),\(end)]}"
     }
-    let pairs = metadata.map { "\(jsonLiteral($0.key)):\(jsonLiteral($0.value))" }
+    let pairs = (metadata + [(Self.checksumKey, checksum)]).map { "\(jsonLiteral($0.key)):\(jsonLiteral($0.value))" }
     var header = "{\"__metadata__\":{\(pairs.joined(separator: ","))}"
     for entry in entries { header += "," + entry }
     header += "}"
@@ -106,36 +106,48 @@ extension SafeTensors {
   private static let longestHeader: UInt64 = 16 << 20
 
   init(reading path: String) throws {
-    let file = try readFile(path)
-    guard file.count >= 8 else { throw TaskMetError.format("too short for a safetensors file") }
-    let length = UnsafeRawPointer(file.base).loadUnaligned(as: UInt64.self).littleEndian
-    guard length <= UInt64(file.count - 8) else {
+    let file = try OpenFile(path)
+    guard file.size >= 8 else { throw TaskMetError.format("too short for a safetensors file") }
+    var word: UInt64 = 0
+    try withUnsafeMutableBytes(of: &word) { try file.read($0, at: 0) }
+    let length = word.littleEndian
+    guard length <= UInt64(file.size - 8) else {
       throw TaskMetError.format("the header's length \(length) is beyond the end of the file")
     }
     guard length <= Self.longestHeader else {
       throw TaskMetError.format("the header's length \(length) is more than \(Self.longestHeader)")
     }
-    let header = try JSONValue(parsing: UnsafeBufferPointer(start: file.base + 8, count: Int(length)))
+    let text = try Buffer<UInt8>(count: Int(length))
+    try file.read(UnsafeMutableRawBufferPointer(start: text.base, count: text.count), at: 8)
+    let header = try JSONValue(parsing: UnsafeBufferPointer(start: text.base, count: text.count))
     guard case .object(let members) = header else { throw TaskMetError.format("the header is not a JSON object") }
-    let data = UnsafeRawBufferPointer(
-      start: file.base + 8 + Int(length), count: file.count - 8 - Int(length))
-    var ranges: [Range<Int>] = []
+    let start = 8 + text.count
+    var places: [(name: String, shape: [Int], range: Range<Int>)] = []
     for (name, value) in members {
       if name == "__metadata__" {
         metadata = try Self.parseMetadata(value)
       } else {
-        let range = try Self.parseRange(name, value, data.count)
-        ranges.append(range)
-        tensors.append(try Self.parseTensor(name, value, UnsafeRawBufferPointer(rebasing: data[range])))
+        places.append(try Self.parsePlace(name, value, file.size - start))
       }
     }
-    // Every byte belongs to one tensor.
+    try Self.checkRanges(places.map(\.range), file.size - start)
+    // No memory is asked for before here that the file does not fill.
+    for (name, shape, range) in places {
+      let values = try Buffer<Double>(count: range.count / 8)
+      try file.read(
+        UnsafeMutableRawBufferPointer(start: values.base, count: range.count), at: start + range.lowerBound)
+      tensors.append(Tensor(name: name, shape: shape, values: values))
+    }
+  }
+
+  /// Every byte belongs to one tensor.
+  private static func checkRanges(_ ranges: [Range<Int>], _ size: Int) throws {
     var end = 0
     for range in ranges.sorted(by: { ($0.lowerBound, $0.upperBound) < ($1.lowerBound, $1.upperBound) }) {
       guard range.lowerBound == end else { throw TaskMetError.format("tensors overlap or leave a gap at byte \(end)") }
       end = range.upperBound
     }
-    guard end == data.count else { throw TaskMetError.format("\(data.count - end) bytes after the last tensor") }
+    guard end == size else { throw TaskMetError.format("\(size - end) bytes after the last tensor") }
   }
 
   private static func parseMetadata(_ value: JSONValue) throws -> [(key: String, value: String)] {
@@ -153,9 +165,10 @@ extension SafeTensors {
     return start..<end
   }
 
-  private static func parseTensor(
-    _ name: String, _ value: JSONValue, _ bytes: UnsafeRawBufferPointer
-  ) throws -> Tensor {
+  private static func parsePlace(
+    _ name: String, _ value: JSONValue, _ size: Int
+  ) throws -> (name: String, shape: [Int], range: Range<Int>) {
+    let range = try parseRange(name, value, size)
     guard value["dtype"]?.string == "F64" else { throw TaskMetError.format("the tensor \(name) is not of dtype F64") }
     guard let dimensions = value["shape"]?.array else { throw TaskMetError.format("the tensor \(name) has no shape") }
     var count = 1
@@ -166,11 +179,46 @@ extension SafeTensors {
       count = product
       return size
     }
-    guard bytes.count % 8 == 0, bytes.count / 8 == count else {
-      throw TaskMetError.format("the tensor \(name) of shape \(shape) has \(bytes.count) bytes")
+    guard range.count % 8 == 0, range.count / 8 == count else {
+      throw TaskMetError.format("the tensor \(name) of shape \(shape) has \(range.count) bytes")
     }
-    let values = try Buffer<Double>(count: count)
-    if count > 0 { UnsafeMutableRawPointer(values.base).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count) }
-    return Tensor(name: name, shape: shape, values: values)
+    return (name, shape, range)
+  }
+}
+
+// MARK: - Checksum
+
+extension SafeTensors {
+  private static let checksumKey = "checksum"
+
+  /// Of all names, texts, shapes and numbers, in whatever order they are in the file.
+  private var checksum: String {
+    var sum: UInt64 = 0
+    for (key, value) in metadata where key != Self.checksumKey {
+      var hash = Fingerprint()
+      hash.add(key)
+      hash.add(value)
+      sum &+= hash.value
+    }
+    for tensor in tensors {
+      var hash = Fingerprint()
+      hash.add(tensor.name)
+      for size in [tensor.shape.count] + tensor.shape { hash.add(UInt64(size)) }
+      hash.add(MatrixView(tensor.values.base, rows: 1, columns: tensor.values.count))
+      sum &+= hash.value
+    }
+    return String(sum, radix: 16)
+  }
+
+  /// Finds out what an accident has changed. A file without a checksum (of an older version, or of the user's own making)
+  /// is taken as it is; on purpose anyone can compute one, so it is no proof of origin.
+  func checkChecksum() throws {
+    guard has(Self.checksumKey) else { return }
+    let (written, own) = (try string(Self.checksumKey), checksum)
+    guard written == own else {
+      throw TaskMetError.format(
+        "the file is damaged: its contents have the checksum \(own), not \(jsonLiteral(written)) (who has edited them "
+          + "takes away the metadata \"\(Self.checksumKey)\")")
+    }
   }
 }
