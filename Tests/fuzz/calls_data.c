@@ -47,8 +47,8 @@ static data draw_data(world *w, int64_t rows, int64_t features, int64_t targets)
     d.y_stride = stride_argument(w, d.targets);
     d.x = input_matrix(w, d.rows, d.x_stride, 2);
     d.y = input_matrix(w, d.rows, d.y_stride, 2);
-    if (d.y != NULL && d.rows > 0 && chance(w, 40)) /* in [0, 1), as a click-through rate */
-        for (int64_t k = 0; k < 8 && k < d.rows * d.y_stride; k += 1) d.y[k] = d.y[k] < 0 ? -d.y[k] / 2 : d.y[k] / 2;
+    if (d.y != NULL && chance(w, 40)) /* in [0, 1), as a click-through rate */
+        for (size_t k = 0; k < input_size(d.rows, d.y_stride); k += 1) d.y[k] = d.y[k] < 0 ? -d.y[k] / 2 : d.y[k] / 2;
     return d;
 }
 
@@ -64,7 +64,7 @@ static taskmet_status call_dataset_create(world *w) {
 
 static double *copy(const double *values, int64_t rows, int64_t stride) {
     if (values == NULL) return NULL;
-    const size_t count = rows > 0 && stride > 0 && rows < 4096 && stride < 4096 ? (size_t)(rows * stride) : 8;
+    const size_t count = input_size(rows, stride);
     double *copied = malloc((count + 1) * sizeof *copied);
     if (copied == NULL) abort();
     memcpy(copied, values, count * sizeof *copied);

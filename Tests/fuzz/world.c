@@ -103,8 +103,8 @@ void *memory(world *w, size_t size) {
     return b + 1;
 }
 
-static size_t sane_count(int64_t rows, int64_t stride) {
-    if (rows < 0 || rows > SANE || stride < 0 || stride > SANE) return 8; /* refused, so never looked at */
+size_t input_size(int64_t rows, int64_t stride) {
+    if (rows < 0 || rows > SANE || stride < 0 || stride > SANE) return 8;
     return (size_t)(rows * stride);
 }
 
@@ -112,7 +112,7 @@ double *input(world *w, int64_t count, double size) { return input_matrix(w, cou
 
 double *input_matrix(world *w, int64_t rows, int64_t stride, double size) {
     if (wrong(w) && chance(w, 30)) return NULL;
-    const size_t count = sane_count(rows, stride);
+    const size_t count = input_size(rows, stride);
     double *values = memory(w, count * sizeof(double));
     for (size_t k = 0; k < count; k += 1) values[k] = size * uniform(w);
     if (count > 0 && wrong(w)) values[below(w, (int64_t)count)] = real_argument(w, 1e9);
@@ -141,7 +141,7 @@ double *output(world *w, int64_t count) { return output_matrix(w, count, 1); }
 
 double *output_matrix(world *w, int64_t rows, int64_t stride) {
     const int whole = rows == 1 || stride == 1; /* between rows the sentinel stays */
-    return watched(w, sane_count(rows, stride) * sizeof(double), whole);
+    return watched(w, input_size(rows, stride) * sizeof(double), whole);
 }
 
 double *output_real(world *w) { return watched(w, sizeof(double), 0); }

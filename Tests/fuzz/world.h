@@ -156,6 +156,8 @@ void *memory(world *, size_t size);
 /* A vector of reals in [-size, size); NULL or with a wrong entry where arguments are wrong. */
 double *input(world *, int64_t count, double size);
 double *input_matrix(world *, int64_t rows, int64_t stride, double size);
+/* How many reals input_matrix makes: a few where the sizes are such that the library looks at none. */
+size_t input_size(int64_t rows, int64_t stride);
 /* What the call writes: watched. May be NULL. */
 double *output(world *, int64_t count);
 double *output_matrix(world *, int64_t rows, int64_t stride);
