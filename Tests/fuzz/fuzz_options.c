@@ -51,6 +51,7 @@ static void set_option(taskmet_trainer *trainer, char *line) {
 static void keep_short(taskmet_trainer *trainer) {
     PROMISE(taskmet_trainer_set_int(trainer, "max_rollbacks", 2) == TASKMET_OK);
     PROMISE(taskmet_trainer_set_int(trainer, "lbfgs_memory", 4) == TASKMET_OK);
+    PROMISE(taskmet_trainer_set_int(trainer, "threads", 2) == TASKMET_OK);
     loaded(taskmet_trainer_set_int(trainer, "lodl_samples", 10));
 }
 
