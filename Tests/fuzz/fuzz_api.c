@@ -195,30 +195,6 @@ static int watch(pid_t child, int *hung) {
     return status;
 }
 
-static void run_batches(const settings *s) {
-    const double start = seconds_now(), end = s->seconds > 0 ? start + (double)s->seconds : INFINITY;
-    const int64_t before = now->seconds;
-    uint64_t seed = s->seed;
-    const uint64_t last = s->seed + (uint64_t)s->programs;
-    while ((s->programs == 0 || seed < last) && seconds_now() < end) {
-        const int output = memfd_create("output", MFD_CLOEXEC);
-        int64_t programs = BATCH;
-        if (s->programs > 0 && (uint64_t)programs > last - seed) programs = (int64_t)(last - seed);
-        now->running = 1;
-        now->seed = seed - 1;
-        const pid_t child = fork();
-        if (child < 0 || output < 0) break;
-        if (child == 0) run_child(s, seed, programs, end, output);
-        int hung;
-        const int status = watch(child, &hung);
-        if (now->running || status != 0) tell_end(status, hung, output);
-        close(output);
-        seed = now->seed + 1;
-        now->seconds = before + (int64_t)(seconds_now() - start);
-    }
-    now->seed = seed;
-}
-
 static void print_totals(FILE *file) {
     fprintf(file, "next_seed %" PRIu64 "\nprograms %" PRId64 "\ncalls %" PRId64 "\nnested %" PRId64, now->seed,
             now->programs, now->calls, now->nested);
@@ -263,6 +239,31 @@ static void write_totals(const settings *s) {
     }
     print_totals(file);
     if (fclose(file) != 0 || rename(path, s->state) != 0) exit(2);
+}
+
+static void run_batches(const settings *s) {
+    const double start = seconds_now(), end = s->seconds > 0 ? start + (double)s->seconds : INFINITY;
+    const int64_t before = now->seconds;
+    uint64_t seed = s->seed;
+    const uint64_t last = s->seed + (uint64_t)s->programs;
+    while ((s->programs == 0 || seed < last) && seconds_now() < end) {
+        const int output = memfd_create("output", MFD_CLOEXEC);
+        int64_t programs = BATCH;
+        if (s->programs > 0 && (uint64_t)programs > last - seed) programs = (int64_t)(last - seed);
+        now->running = 1;
+        now->seed = seed - 1;
+        const pid_t child = fork();
+        if (child < 0 || output < 0) break;
+        if (child == 0) run_child(s, seed, programs, end, output);
+        int hung;
+        const int status = watch(child, &hung);
+        if (now->running || status != 0) tell_end(status, hung, output);
+        close(output);
+        seed = now->seed + 1;
+        now->seconds = before + (int64_t)(seconds_now() - start);
+        now->seed = seed;
+        write_totals(s);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */
@@ -329,8 +330,8 @@ int main(int argc, char **argv) {
         trace = 1;
         for (int64_t k = 0; k < s.programs; k += 1) run_program(s.seed + (uint64_t)k);
     } else {
+        now->seed = s.seed;
         run_batches(&s);
-        write_totals(&s);
         print_totals(stdout);
     }
     remove_files();
