@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# sanitize.sh BUILD_DIRECTORY: the C tests, the C++ example and random API programs against instrumented libraries, which
-# Tests/fuzz/build.sh has made (asan, tsan); library and callers are compiled by the same toolchain:
+# sanitize.sh BUILD_DIRECTORY: the C tests, the C++ example and random API programs against instrumented libraries,
+# which Tests/fuzz/build.sh has made (asan, tsan); library and callers are compiled by the same toolchain:
 #   1. AddressSanitizer in the library (its Swift too) and in the callers, UndefinedBehaviorSanitizer in the callers;
 #   2. ThreadSanitizer in both: every C test that starts threads, and random programs on the library's own threads;
 #   3. valgrind on random programs: no uninitialised value is used, nothing is lost (Tests/c/run.sh does the C tests).
 # TASKMET_TEST=<name> runs that C test alone. The last line is "sanitizers: N passed, M failed".
 #
-# test_memory.c limits its own memory, and is left to run.sh. tsan.supp says what is no race. OpenBLAS is not instrumented: one thread of its own, so that
-# there is nothing to be seen of it.
+# test_memory.c limits its own memory, and is left to run.sh. OpenBLAS is not instrumented: it gets one thread, so that
+# there is nothing of it to be seen. tsan.supp says what looks like a race and is none.
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,7 +20,8 @@ export OPENBLAS_NUM_THREADS=1
 unset OPENBLAS_CORETYPE
 # The Swift runtime keeps 17 bytes to the end: leaks are valgrind's to find.
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2048
-export UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=exitcode=66:second_deadlock_stack=1:suppressions=$here/tsan.supp
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=exitcode=66:second_deadlock_stack=1:suppressions=$here/tsan.supp
 passed=0
 failed=0
 

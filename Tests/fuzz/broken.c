@@ -1,6 +1,6 @@
 /*
- * broken.c - a library to be loaded before libtaskmet.so, which breaks one promise, named by TASKMET_BREAK: test.sh asks
- * whether the API fuzzer notices.
+ * broken.c - a library to be loaded before libtaskmet.so, which breaks one promise, named by TASKMET_BREAK: test.sh
+ * asks whether the API fuzzer notices.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

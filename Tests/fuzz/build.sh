@@ -58,7 +58,7 @@ files() {
 }
 
 case ${1:-} in
-  api) api fuzz_api .build/release cc ;;
+  api) api fuzz_api .build/release "$clang" ;;
   asan)
     library asan address
     api fuzz_api_asan .build/asan/release "$clang" -fuse-ld=lld -fsanitize=address,undefined \

@@ -111,8 +111,8 @@ int32_t probe_callback(void *user, const taskmet_task_batch *batch, double *loss
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */
-/* A predictor: f_k(x) = sum_j b_jk(x) sin(theta_j). Its callbacks do not know how many parameters and outputs it has:  */
-/* these are the world's (calls_predictor.c makes no others).                                                         */
+/* A predictor: f_k(x) = sum_j b_jk(x) sin(theta_j). Its callbacks do not know how many parameters and outputs it     */
+/* has: these are the world's (calls_predictor.c makes no others).                                                    */
 
 static double basis(const double *x, int64_t j, int64_t k) { return cos((double)(j + 1) * x[0] + (double)k); }
 

@@ -124,8 +124,6 @@ taskmet_status judge_status(int index, taskmet_status status) {
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Choice                                                                                                           */
 
-taskmet_status perform(world *w, int index, taskmet_status (*run)(world *)); /* world.c */
-
 taskmet_status perform_any(world *w) {
     int64_t left = below(w, total_weight);
     int index = 0;

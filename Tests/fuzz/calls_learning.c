@@ -58,8 +58,8 @@ static taskmet_status call_loss_hvp(world *w) {
 static taskmet_status call_loss_gnvp(world *w) {
     const problem p = draw_problem(w);
     const int64_t count = size_argument(w, p.sizes.count), w_count = size_argument(w, p.sizes.count);
-    return taskmet_loss_gnvp(p.predictor.handle, p.metric.handle, p.dataset.handle, p.rho, input(w, w_count, 1), w_count,
-                             output(w, count), count);
+    return taskmet_loss_gnvp(p.predictor.handle, p.metric.handle, p.dataset.handle, p.rho, input(w, w_count, 1),
+                             w_count, output(w, count), count);
 }
 
 /* A few iterations: what is asked for is done, however long it takes. */
@@ -196,8 +196,8 @@ static taskmet_status call_optimizer_destroy(world *w) {
 static taskmet_status call_optimizer_step(world *w) {
     const argument a = changed_argument(w, OPTIMIZER);
     const int64_t count = size_argument(w, 3), gradients = size_argument(w, 3);
-    return taskmet_optimizer_step(a.handle, input(w, gradients, chance(w, 90) ? 1 : 1e200), gradients, input(w, count, 1),
-                                  count);
+    const double *gradient = input(w, gradients, chance(w, 90) ? 1 : 1e200);
+    return taskmet_optimizer_step(a.handle, gradient, gradients, input(w, count, 1), count);
 }
 
 static taskmet_status call_optimizer_reset(world *w) {

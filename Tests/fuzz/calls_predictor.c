@@ -20,9 +20,9 @@ static taskmet_status call_predictor_create_mlp(world *w) {
     taskmet_predictor **made = (taskmet_predictor **)output_handle(w);
     const taskmet_activation activation = case_argument(w, TASKMET_ACTIVATION_SILU + 1);
     const taskmet_activation last = chance(w, 70) ? 0 : case_argument(w, TASKMET_ACTIVATION_SILU + 1);
+    if (layers == 0 || wrong(w)) hidden = NULL;
     return adopt(w, PREDICTOR,
-                 taskmet_predictor_create_mlp(inputs, outputs, layers, layers == 0 || wrong(w) ? NULL : hidden, activation,
-                                              last, next_random(w), made),
+                 taskmet_predictor_create_mlp(inputs, outputs, layers, hidden, activation, last, next_random(w), made),
                  (void **)made);
 }
 
@@ -137,8 +137,8 @@ static taskmet_status call_predictor_jvp(world *w) {
     const object o = sizes_of(w, &a);
     const int64_t rows = size_argument(w, 1 + below(w, 8)), count = size_argument(w, o.count);
     const int64_t x_stride = stride_argument(w, o.inputs), out_stride = stride_argument(w, o.outputs);
-    return taskmet_predictor_jvp(a.handle, rows, input_matrix(w, rows, x_stride, 2), x_stride, input(w, count, 1), count,
-                                 output_matrix(w, rows, out_stride), out_stride);
+    return taskmet_predictor_jvp(a.handle, rows, input_matrix(w, rows, x_stride, 2), x_stride, input(w, count, 1),
+                                 count, output_matrix(w, rows, out_stride), out_stride);
 }
 
 static taskmet_status call_predictor_save(world *w) {
@@ -214,8 +214,8 @@ static taskmet_status call_linearization_hvp(world *w) {
     const object o = linearized(w, &a);
     const int64_t stride = stride_argument(w, o.outputs);
     const int64_t count = size_argument(w, o.count), w_count = size_argument(w, o.count);
-    return taskmet_linearization_hvp(a.handle, input_matrix(w, o.rows, stride, 1), stride, input(w, w_count, 1), w_count,
-                                     output(w, count), count);
+    return taskmet_linearization_hvp(a.handle, input_matrix(w, o.rows, stride, 1), stride, input(w, w_count, 1),
+                                     w_count, output(w, count), count);
 }
 
 const call predictor_calls[] = {

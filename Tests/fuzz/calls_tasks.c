@@ -26,7 +26,8 @@ static taskmet_status call_task_gradient(world *w) {
     const int64_t stride = stride_argument(w, o.outputs), out_stride = stride_argument(w, o.outputs);
     const double *predictions = input_matrix(w, o.rows, stride, 1);
     double *loss = output(w, 1), *gradient = chance(w, 30) ? NULL : output_matrix(w, o.rows, out_stride);
-    return taskmet_task_gradient(a.handle, d.handle, case_argument(w, 2), predictions, stride, loss, gradient, out_stride);
+    return taskmet_task_gradient(a.handle, d.handle, case_argument(w, 2), predictions, stride, loss, gradient,
+                                 out_stride);
 }
 
 static taskmet_status call_task_get_sense(world *w) {
@@ -78,7 +79,10 @@ static void draw_box(world *w, int64_t d, int64_t rows, double **matrix, double 
     double *g = memory(w, (size_t)(rows * d + 1) * sizeof *g), *h = memory(w, (size_t)(rows + 1) * sizeof *h);
     for (int64_t i = 0; i < rows; i += 1) {
         for (int64_t j = 0; j < d; j += 1)
-            g[i * d + j] = i == 0 ? 1 : i <= d ? (double)(i - 1 == j) : i <= 2 * d ? -(double)(i - d - 1 == j) : uniform(w);
+            g[i * d + j] = i == 0       ? 1
+                           : i <= d     ? (double)(i - 1 == j)
+                           : i <= 2 * d ? -(double)(i - d - 1 == j)
+                                        : uniform(w);
         h[i] = i == 0 ? 1.5 : i <= d ? 1 : i <= 2 * d ? 0 : 1;
     }
     if (rows > 0 && wrong(w)) g[below(w, rows * d)] = real_argument(w, 0);
@@ -123,8 +127,8 @@ static taskmet_status call_task_create_linear_program(world *w) {
     const double smoothing = positive_argument(w);
     taskmet_task **made = (taskmet_task **)output_handle(w);
     return adopt(w, TASK,
-                 taskmet_task_create_linear_program(claimed, variables, wrong(w) ? NULL : matrix, wrong(w) ? NULL : values,
-                                                    case_argument(w, 2), smoothing, made),
+                 taskmet_task_create_linear_program(claimed, variables, wrong(w) ? NULL : matrix,
+                                                    wrong(w) ? NULL : values, case_argument(w, 2), smoothing, made),
                  (void **)made);
 }
 

@@ -1,6 +1,6 @@
 /*
- * fuzz_model_file.c - libFuzzer: any bytes as the file of a predictor and of a metric. What loads is finite, can be used,
- * and is the same after it is saved and loaded again.
+ * fuzz_model_file.c - libFuzzer: any bytes as the file of a predictor and of a metric. What loads is finite, can be
+ * used, and is the same after it is saved and loaded again.
  */
 #include "target.h"
 

@@ -1,6 +1,6 @@
 /*
- * fuzz_options.c - libFuzzer: lines "name=value" as options of a trainer, by each of the three setters. What is accepted
- * reads back, what is refused changes nothing, and a step with the options that came about ends with a status.
+ * fuzz_options.c - libFuzzer: lines "name=value" as options of a trainer, by each of the three setters. What is
+ * accepted reads back, what is refused changes nothing, and a step with the options that came about ends with a status.
  */
 #include "target.h"
 

@@ -16,8 +16,8 @@ static void write_predictors(const char *directory) {
     taskmet_predictor *linear, *mlp;
     PROMISE(taskmet_predictor_create_linear(2, 1, 0, &linear) == TASKMET_OK);
     PROMISE(taskmet_predictor_save(linear, path_of(directory, "fuzz_model_file/linear")) == TASKMET_OK);
-    PROMISE(taskmet_predictor_create_mlp(2, 1, 2, hidden, TASKMET_ACTIVATION_RELU, TASKMET_ACTIVATION_SIGMOID, 1, &mlp) ==
-            TASKMET_OK);
+    PROMISE(taskmet_predictor_create_mlp(2, 1, 2, hidden, TASKMET_ACTIVATION_RELU, TASKMET_ACTIVATION_SIGMOID, 1,
+                                         &mlp) == TASKMET_OK);
     PROMISE(taskmet_predictor_set_standardization(mlp, mean, scale, 2, mean, scale, 1) == TASKMET_OK);
     PROMISE(taskmet_predictor_save(mlp, path_of(directory, "fuzz_model_file/mlp")) == TASKMET_OK);
     taskmet_predictor_destroy(linear);

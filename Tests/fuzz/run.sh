@@ -3,8 +3,8 @@
 #   fuzz_api         random programs against the release library, sizes limited by the address space
 #   fuzz_api_asan    the same against the library with AddressSanitizer
 #   fuzz_model_file fuzz_checkpoint fuzz_options fuzz_readers         libFuzzer targets
-# What is there in .build/fuzz is gone on with: seeds and totals (*.state), corpora (corpus/). Inputs that broke something
-# are in .build/fuzz/crashes. The last line is "fuzz: N passed, M failed".
+# What is there in .build/fuzz is gone on with: seeds and totals (*.state), corpora (corpus/). Inputs that broke
+# something are in .build/fuzz/crashes. The last line is "fuzz: N passed, M failed".
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -96,8 +96,8 @@ static inline taskmet_trainer *make_trainer(void) {
         y[i] = x[FEATURES * i] * x[FEATURES * i];
     }
     PROMISE(taskmet_dataset_create(ROWS, FEATURES, x, FEATURES, 1, y, 1, &data) == TASKMET_OK);
-    PROMISE(taskmet_predictor_create_mlp(FEATURES, 1, 1, &hidden, TASKMET_ACTIVATION_TANH, TASKMET_ACTIVATION_IDENTITY, 1,
-                                         &predictor) == TASKMET_OK);
+    PROMISE(taskmet_predictor_create_mlp(FEATURES, 1, 1, &hidden, TASKMET_ACTIVATION_TANH, TASKMET_ACTIVATION_IDENTITY,
+                                         1, &predictor) == TASKMET_OK);
     PROMISE(taskmet_metric_create_conditional(FEATURES, 1, TASKMET_STRUCTURE_DIAGONAL, 1, 1, &hidden,
                                               TASKMET_ACTIVATION_TANH, 1, &metric) == TASKMET_OK);
     PROMISE(taskmet_task_create_callback(squared_error, NULL, NULL, &task) == TASKMET_OK);

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { CANARY = 16, SENTINEL = 0xA5, SANE = 1 << 12, KEPT_PARAMETERS = 4096 };
 
@@ -35,8 +34,8 @@ int wrong(world *w) { return below(w, 1000) < 5 * w->badness; }
 
 int64_t size_argument(world *w, int64_t right) {
     if (!wrong(w)) return right;
-    const int64_t sizes[] = {right - 1, right + 1, 0, -1, right + 7, INT64_C(1) << 31, INT64_C(1) << 32, INT64_C(1) << 62,
-                             INT64_MAX, INT64_MIN};
+    const int64_t sizes[] = {right - 1,        right + 1,        0,         -1,       right + 7, INT64_C(1) << 31,
+                             INT64_C(1) << 32, INT64_C(1) << 62, INT64_MAX, INT64_MIN};
     return sizes[below(w, 10)];
 }
 
@@ -283,7 +282,8 @@ taskmet_status adopt(world *w, kind k, taskmet_status status, void **made) {
     }
     object new = {.handle = *made, .disturbed = 1};
     look_at(&new, k);
-    const int large = new.count > KEPT_PARAMETERS || new.rows > KEPT_PARAMETERS || new.inputs > SANE || new.outputs > 64;
+    const int large =
+        new.count > KEPT_PARAMETERS || new.rows > KEPT_PARAMETERS || new.inputs > SANE || new.outputs > 64;
     if (k != TRAINER && large)
         destroy_object(k, *made); /* too slow to go on with */
     else
@@ -313,9 +313,8 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t size) {
     return hash;
 }
 
-static uint64_t mix_reals(world *w, uint64_t hash, taskmet_status (*get)(const void *, double *, int64_t), void *handle,
+static uint64_t mix_reals(uint64_t hash, taskmet_status (*get)(const void *, double *, int64_t), void *handle,
                           int64_t count) {
-    (void)w;
     static double values[KEPT_PARAMETERS];
     if (count < 0 || count > KEPT_PARAMETERS || get(handle, values, count) != TASKMET_OK) return hash ^ 1;
     return mix(hash, values, (size_t)count * sizeof(double));
@@ -338,12 +337,12 @@ static uint64_t dataset_contents(world *w, const object *o) {
     return mix(0, seen, sizeof seen);
 }
 
-static uint64_t trainer_contents(world *w, const object *o) {
-    (void)w;
+static uint64_t trainer_contents(const object *o) {
     uint64_t hash = (uint64_t)o->count;
     for (int64_t i = 0; i < o->count; i += 1) {
         taskmet_record record = {.struct_size = offsetof(taskmet_record, seconds_inner)};
-        if (taskmet_trainer_history_get(o->handle, i, &record) == TASKMET_OK) hash = mix(hash, &record, record.struct_size);
+        if (taskmet_trainer_history_get(o->handle, i, &record) != TASKMET_OK) return 0;
+        hash = mix(hash, &record, record.struct_size);
     }
     for (int64_t i = 0; i < taskmet_option_count(); i += 1) {
         taskmet_option_description option = {.struct_size = sizeof option};
@@ -363,11 +362,11 @@ static uint64_t read_contents(world *w, kind k, const object *o) {
     double scale = 0;
     switch (k) {
     case DATASET: return dataset_contents(w, o);
-    case PREDICTOR: return mix_reals(w, 0, predictor_values, o->handle, o->count);
+    case PREDICTOR: return mix_reals(0, predictor_values, o->handle, o->count);
     case METRIC:
         taskmet_metric_get_normalization_scale(o->handle, &scale);
-        return mix_reals(w, mix(0, &scale, sizeof scale), metric_values, o->handle, o->count);
-    case TRAINER: return trainer_contents(w, o);
+        return mix_reals(mix(0, &scale, sizeof scale), metric_values, o->handle, o->count);
+    case TRAINER: return trainer_contents(o);
     default: return 0;
     }
 }
@@ -384,7 +383,8 @@ static void check_contents(world *w, int call, taskmet_status status) {
             look_at(o, k);
             const uint64_t contents = read_contents(w, k, o);
             if (contents != o->contents && !may_differ)
-                report_finding("%s, which gave %s, changed a %s", call_name(call), taskmet_status_name(status), names[k]);
+                report_finding("%s, which gave %s, changed a %s", call_name(call), taskmet_status_name(status),
+                               names[k]);
             o->contents = contents;
             o->disturbed = 0;
         }
@@ -401,7 +401,7 @@ static void check_outputs(const frame *f, int call, taskmet_status status) {
                 report_finding("%s wrote behind an output of %zu bytes", call_name(call), r->size);
                 break;
             }
-        if (status != TASKMET_OK && !f->keeps_outputs && memcmp(r->bytes, r->before, r->size) != 0)
+        if (status != TASKMET_OK && memcmp(r->bytes, r->before, r->size) != 0)
             report_finding("%s, which gave %s, wrote to an output", call_name(call), taskmet_status_name(status));
         for (size_t k = 0; status == TASKMET_OK && r->reals && k < r->size / sizeof(double); k += 1) {
             double value;
@@ -420,8 +420,6 @@ static void free_blocks(frame *f) {
         free(b);
     }
 }
-
-taskmet_status judge_status(int call, taskmet_status status); /* calls.c */
 
 taskmet_status perform(world *w, int call, taskmet_status (*run)(world *)) {
     frame f = {.outer = w->frame, .depth = w->frame == NULL ? 0 : w->frame->depth + 1};
@@ -483,7 +481,8 @@ void end_world(world *w) {
         owned *owner = w->owners;
         w->owners = owner->next;
         if (owner->released != owner->taken)
-            report_finding("a caller's pointer was taken %d times and given back %d times", owner->taken, owner->released);
+            report_finding("a caller's pointer was taken %d times and given back %d times", owner->taken,
+                           owner->released);
         free(owner->x), free(owner->y), free(owner);
     }
 }

@@ -7,7 +7,8 @@
  * perform() judges what came back:
  *   the status is one of the enumeration;
  *   a failure has a message that begins with the function's name, and names one of its parameters where an argument is
- *     at fault; no output was written, and the contents of all objects (data, parameters, options, history) are the same;
+ *     at fault; no output was written, and the contents of all objects (data, parameters, options, history) are as
+ *     they were;
  *   after a success only the objects that the call may change have changed, and real outputs are finite;
  *   callers' pointers are released exactly once where the call that took them succeeded, else never (end_world).
  */
@@ -26,7 +27,8 @@
 
 typedef enum kind { DATASET, PREDICTOR, METRIC, WORKSPACE, LINEARIZATION, OPTIMIZER, TASK, TRAINER, KINDS } kind;
 
-enum { MOST_OBJECTS = 6, MOST_DESTROYED = 6, MOST_OUTPUTS = 8, MOST_DEPTH = 2, MOST_STATUS = TASKMET_ERROR_UNSUPPORTED };
+enum { MOST_OBJECTS = 6, MOST_DESTROYED = 6, MOST_OUTPUTS = 8, MOST_DEPTH = 2 };
+enum { MOST_STATUS = TASKMET_ERROR_UNSUPPORTED };
 
 /* A pointer that the caller hands over with a function that gives it back. */
 typedef struct owned {
@@ -61,7 +63,6 @@ typedef struct frame {
     block *blocks;
     output_region outputs[MOST_OUTPUTS];
     int output_count;
-    int keeps_outputs; /* a failure may leave something in the outputs: the header says so */
 } frame;
 
 typedef struct world {
@@ -104,9 +105,11 @@ void begin_world(world *, uint64_t seed, const char *directory);
 /* Destroys everything, and checks that what was handed over was given back once. */
 void end_world(world *);
 
-/* A call of a random function, and its judgement. */
+/* A call, and its judgement: of a random function, of the named one, of number `index` of the table. */
 taskmet_status perform_any(world *);
 taskmet_status perform_named(world *, const char *name);
+taskmet_status perform(world *, int index, taskmet_status (*run)(world *)); /* world.c */
+taskmet_status judge_status(int index, taskmet_status);                     /* calls.c */
 
 /* Where a broken promise goes: fuzz_api.c. */
 void report_finding(const char *format, ...) __attribute__((format(printf, 1, 2)));
