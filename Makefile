@@ -118,7 +118,7 @@ fuzz: fuzzers
 fuzzers: build
 	for part in api asan files; do bash Tests/fuzz/build.sh $$part || exit 1; done
 
-## test-sanitize: the C tests and random API programs under address, undefined behaviour and thread sanitizers and valgrind
+## test-sanitize: the C tests and random API programs under address, undefined and thread sanitizers and valgrind
 test-sanitize: build
 	for part in api asan tsan; do bash Tests/fuzz/build.sh $$part || exit 1; done
 	bash Tests/c/sanitize.sh .build/sanitize
@@ -144,7 +144,7 @@ test-python: build .venv/installed
 	env -u TASKMET_LIBRARY -u PYTHONPATH .venv/bin/python -m pytest --doctest-modules Tests/python \
 	  --pyargs taskmet --ignore-glob='*/taskmet/torch.py' --ignore-glob='*/taskmet/jax.py'
 
-## test-all: make test, sanitizers, a minute of each fuzzer, PyTorch, JAX, cvxpylayers (some hundred megabytes to download)
+## test-all: make test, sanitizers, a minute of each fuzzer, PyTorch, JAX, cvxpylayers (downloads some hundred MB)
 test-all: test test-sanitize test-wheel .venv-all/installed
 	$(MAKE) -o build fuzz
 	$(call install_package,.venv-all)
