@@ -24,13 +24,13 @@ library() {
   ln -sf libtaskmet.so ".build/$1/release/libtaskmet.so.0"
 }
 
-# api PROGRAM LIBRARY_DIRECTORY COMPILER FLAGS...
+# api PROGRAM LIBRARY_DIRECTORY COMPILER FLAGS...; valgrind reads no newer debugging information than DWARF 4.
 api() {
   local program=$1 directory=$2 compiler=$3
   shift 3
   bash "$here/list_functions.sh" include/taskmet.h "$out/targets"
   # shellcheck disable=SC2086
-  "$compiler" -std=c11 -O1 -g $warnings "$@" -Iinclude -I"$out/targets" \
+  "$compiler" -std=c11 -O1 -gdwarf-4 $warnings "$@" -Iinclude -I"$out/targets" \
     "$here"/{fuzz_api,calls,calls_data,calls_predictor,calls_metric,calls_learning,calls_tasks,calls_trainer}.c \
     "$here"/{callbacks,world}.c -o "$out/$program" \
     -L"$directory" -Wl,-rpath,"$root/$directory" -ltaskmet -lm -pthread "${libraries[@]}"
