@@ -28,9 +28,9 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-abi \
-  test-faults test-python test-faults-all test-all abi-dump wheel test-wheel install uninstall clean format lint \
-  lint-python help system-packages system-packages-test
+.PHONY: all build cli demo examples accuracy test test-swift test-c test-fuzz test-cli test-examples test-packaging \
+  test-abi test-faults test-python test-all test-faults-all test-sanitize fuzz fuzzers abi-dump wheel test-wheel install \
+  uninstall clean format lint lint-python help system-packages system-packages-test
 
 ## all: the library and the command line; what `make` does and `make install` installs
 all: build cli
@@ -77,12 +77,12 @@ accuracy: build
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-TEST_PARTS := swift c cli examples packaging abi faults python
+TEST_PARTS := swift c fuzz cli examples packaging abi faults python
 TEST_LOGS := .build/test-logs
 # What each runner prints at its end: Swift Testing, the C programs and run.sh scripts, pytest.
 SUMMARY := Test run with [0-9]+ test|[0-9]+ passed, [0-9]+ failed|[0-9]+ (passed|failed|errors?|skipped)\b.* in [0-9.]+s
 
-## test: every test: Swift, C, command line, examples, packaging, ABI, faults, Python; test-swift, test-c, ... run one part
+## test: every test: Swift, C, fuzzers, command line, examples, packaging, ABI, faults, Python; test-swift, ... run one
 test: system-packages-test build
 	@rm -rf $(TEST_LOGS); mkdir -p $(TEST_LOGS); failed=; \
 	for part in $(TEST_PARTS); do \
@@ -103,6 +103,25 @@ test-swift: build
 
 test-c: build
 	bash Tests/c/run.sh "$(CURDIR)/$(BUILT)" "$(CURDIR)/include" "$(CURDIR)/.build/c-tests"
+
+# Random API programs, and the fuzzers' own tests; Tests/fuzz has the rest.
+test-fuzz: build
+	bash Tests/fuzz/test.sh "$(CURDIR)/$(BUILT)"
+
+# The scripts in Tests/fuzz find what they build in .build/{fuzz,asan,tsan}; a fuzzer goes on where it was stopped.
+SECONDS := 60
+FUZZERS :=
+## fuzz: every fuzzer for SECONDS=60, or those named by FUZZERS='fuzz_api fuzz_checkpoint'
+fuzz: fuzzers
+	bash Tests/fuzz/run.sh $(SECONDS) $(FUZZERS)
+
+fuzzers: build
+	for part in api asan files; do bash Tests/fuzz/build.sh $$part || exit 1; done
+
+## test-sanitize: the C tests and random API programs under address, undefined and thread sanitizers and valgrind
+test-sanitize: build
+	for part in api asan tsan; do bash Tests/fuzz/build.sh $$part || exit 1; done
+	bash Tests/c/sanitize.sh .build/sanitize
 
 test-cli: cli
 	bash Tests/cli/run.sh "$(CURDIR)/$(BUILT)/taskmet-cli"
@@ -144,8 +163,9 @@ test-python: build .venv/installed
 	env -u TASKMET_LIBRARY -u PYTHONPATH .venv/bin/python -m pytest --doctest-modules Tests/python \
 	  --pyargs taskmet --ignore-glob='*/taskmet/torch.py' --ignore-glob='*/taskmet/jax.py'
 
-## test-all: make test, all of test-faults, and the Python package against PyTorch, JAX and cvxpylayers (some hundred megabytes to download)
-test-all: test test-faults-all test-wheel .venv-all/installed
+## test-all: make test, all faults, sanitizers, a minute of each fuzzer, PyTorch, JAX, cvxpylayers (some hundred MB)
+test-all: test test-faults-all test-sanitize test-wheel .venv-all/installed
+	$(MAKE) -o build fuzz
 	$(call install_package,.venv-all)
 	env -u TASKMET_LIBRARY -u PYTHONPATH .venv-all/bin/python -m pytest --doctest-modules Tests/python_live \
 	  --pyargs taskmet.torch taskmet.jax
