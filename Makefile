@@ -28,9 +28,9 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: all build cli demo examples accuracy test test-swift test-c test-fuzz test-cli test-examples test-packaging \
-  test-abi test-faults test-python test-all test-faults-all test-sanitize fuzz fuzzers abi-dump wheel test-wheel install \
-  uninstall clean format lint lint-python help system-packages system-packages-test
+.PHONY: all build cli demo examples accuracy bench bench-quick test test-swift test-c test-fuzz test-cli \
+  test-examples test-packaging test-abi test-faults test-python test-all test-faults-all test-sanitize fuzz fuzzers \
+  abi-dump wheel test-wheel install uninstall clean format lint lint-python help system-packages system-packages-test
 
 ## all: the library and the command line; what `make` does and `make install` installs
 all: build cli
@@ -74,6 +74,17 @@ accuracy: build
 	$(CC) -std=c99 $(CFLAGS) $(WARNINGS) -Iinclude -Iexamples/c/common benchmarks/hypergradient_accuracy.c \
 	  $(SHARED_SOURCES) -o $(EXAMPLES)/hypergradient_accuracy -L$(BUILT) -ltaskmet -lm -Wl,-rpath,'$$ORIGIN/../release'
 	$(EXAMPLES)/hypergradient_accuracy $(LOAD)
+
+## bench: times beside PyTorch, JAX, ... (docs/performance.md); BENCH="--only 'step/*' --repeats 5 --docs", see run.py --help
+BENCH ?=
+bench: build .venv-bench/installed
+	$(call install_package,.venv-bench)
+	env -u TASKMET_LIBRARY -u PYTHONPATH .venv-bench/bin/python benchmarks/run.py $(BENCH)
+
+## bench-quick: operations counted by valgrind against benchmarks/operation_counts.json; COUNTS=--update commits to new ones
+COUNTS ?=
+bench-quick: build
+	python3 benchmarks/operation_counts.py $(BUILT) $(COUNTS)
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -172,7 +183,8 @@ test-all: test test-faults-all test-sanitize test-wheel .venv-all/installed
 
 .venv/installed: Tests/python/requirements.txt
 .venv-all/installed: Tests/python_live/requirements.txt Tests/python/requirements.txt
-.venv/installed .venv-all/installed:
+.venv-bench/installed: benchmarks/requirements.txt
+.venv/installed .venv-all/installed .venv-bench/installed:
 	python3 -m venv $(@D)
 	$(@D)/bin/python $(PIP) install -r $<
 	@touch $@
@@ -231,9 +243,9 @@ uninstall:
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-## clean: removes all that was built, and the Python environment of the tests
+## clean: removes all that was built, and the Python environments of tests and benchmarks
 clean:
-	rm -rf .build .venv .venv-all Package.resolved .pytest_cache
+	rm -rf .build .venv .venv-all .venv-bench Package.resolved .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ## format: formats the Swift sources in place
