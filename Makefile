@@ -28,8 +28,9 @@ BUILT := .build/release
 CFLAGS ?= -O2
 WARNINGS := -Wall -Wextra -Wpedantic
 
-.PHONY: all build cli demo examples accuracy test test-swift test-c test-cli test-examples test-packaging test-python test-all \
-  wheel test-wheel install uninstall clean format lint lint-python help system-packages system-packages-test
+.PHONY: all build cli demo examples accuracy bench bench-quick test test-swift test-c test-fuzz test-cli \
+  test-examples test-packaging test-abi test-faults test-python test-all test-faults-all test-sanitize fuzz fuzzers \
+  abi-dump wheel test-wheel install uninstall clean format lint lint-python help system-packages system-packages-test
 
 ## all: the library and the command line; what `make` does and `make install` installs
 all: build cli
@@ -74,14 +75,25 @@ accuracy: build
 	  $(SHARED_SOURCES) -o $(EXAMPLES)/hypergradient_accuracy -L$(BUILT) -ltaskmet -lm -Wl,-rpath,'$$ORIGIN/../release'
 	$(EXAMPLES)/hypergradient_accuracy $(LOAD)
 
+## bench: times beside PyTorch, JAX, ... (docs/performance.md); BENCH="--only 'step/*' --repeats 5 --docs", see run.py --help
+BENCH ?=
+bench: build .venv-bench/installed
+	$(call install_package,.venv-bench)
+	env -u TASKMET_LIBRARY -u PYTHONPATH .venv-bench/bin/python benchmarks/run.py $(BENCH)
+
+## bench-quick: operations counted by valgrind against benchmarks/operation_counts.json; COUNTS=--update commits to new ones
+COUNTS ?=
+bench-quick: build
+	python3 benchmarks/operation_counts.py $(BUILT) $(COUNTS)
+
 # ---------------------------------------------------------------------------------------------------------------------
 
-TEST_PARTS := swift c cli examples packaging python
+TEST_PARTS := swift c fuzz cli examples packaging abi faults python
 TEST_LOGS := .build/test-logs
 # What each runner prints at its end: Swift Testing, the C programs and run.sh scripts, pytest.
 SUMMARY := Test run with [0-9]+ test|[0-9]+ passed, [0-9]+ failed|[0-9]+ (passed|failed|errors?|skipped)\b.* in [0-9.]+s
 
-## test: every test: Swift, C, command line, examples, packaging, Python; test-swift, test-c, ... run one part
+## test: every test: Swift, C, fuzzers, command line, examples, packaging, ABI, faults, Python; test-swift, ... run one
 test: system-packages-test build
 	@rm -rf $(TEST_LOGS); mkdir -p $(TEST_LOGS); failed=; \
 	for part in $(TEST_PARTS); do \
@@ -103,6 +115,25 @@ test-swift: build
 test-c: build
 	bash Tests/c/run.sh "$(CURDIR)/$(BUILT)" "$(CURDIR)/include" "$(CURDIR)/.build/c-tests"
 
+# Random API programs, and the fuzzers' own tests; Tests/fuzz has the rest.
+test-fuzz: build
+	bash Tests/fuzz/test.sh "$(CURDIR)/$(BUILT)"
+
+# The scripts in Tests/fuzz find what they build in .build/{fuzz,asan,tsan}; a fuzzer goes on where it was stopped.
+SECONDS := 60
+FUZZERS :=
+## fuzz: every fuzzer for SECONDS=60, or those named by FUZZERS='fuzz_api fuzz_checkpoint'
+fuzz: fuzzers
+	bash Tests/fuzz/run.sh $(SECONDS) $(FUZZERS)
+
+fuzzers: build
+	for part in api asan files; do bash Tests/fuzz/build.sh $$part || exit 1; done
+
+## test-sanitize: the C tests and random API programs under address, undefined and thread sanitizers and valgrind
+test-sanitize: build
+	for part in api asan tsan; do bash Tests/fuzz/build.sh $$part || exit 1; done
+	bash Tests/c/sanitize.sh .build/sanitize
+
 test-cli: cli
 	bash Tests/cli/run.sh "$(CURDIR)/$(BUILT)/taskmet-cli"
 
@@ -114,6 +145,25 @@ test-examples: build
 test-packaging: build cli
 	bash Tests/packaging/run.sh "$(CURDIR)/$(BUILT)"
 
+# What the header declares and the library exports, against what was released.
+test-abi: build
+	bash Tests/abi/run.sh "$(CURDIR)/$(BUILT)"
+
+# Kills, full disks, damaged files, small memory, and what a host must not notice: a quick part, and all of it.
+RUN_FAULTS = TASKMET_PYTHON="$(1)/bin/python" bash Tests/faults/run.sh "$(CURDIR)/$(BUILT)" "$(CURDIR)/include" \
+  "$(CURDIR)/.build/faults"
+test-faults: build .venv/installed
+	$(call RUN_FAULTS,.venv) quick
+
+## test-faults-all: all of test-faults, of which make test runs a quick part: 200 kills, every bit of every file
+test-faults-all: build .venv-all/installed
+	TASKMET_WITH=torch $(call RUN_FAULTS,.venv-all)
+
+## abi-dump: renews packaging/abi from the header and the built library; for a release, after a look at what test-abi says
+abi-dump: build
+	bash packaging/abi/dump.sh include packaging/abi/$(SONAME).abi
+	nm -D --defined-only $(BUILT)/libtaskmet.so | awk '{ print $$NF }' | LC_ALL=C sort > packaging/abi/symbols.txt
+
 PIP := -m pip --quiet --disable-pip-version-check
 # Puts the package with the built library into the virtual environment $(1).
 install_package = $(1)/bin/python $(PIP) install --no-deps --no-build-isolation --force-reinstall ./bindings/python
@@ -124,15 +174,17 @@ test-python: build .venv/installed
 	env -u TASKMET_LIBRARY -u PYTHONPATH .venv/bin/python -m pytest --doctest-modules Tests/python \
 	  --pyargs taskmet --ignore-glob='*/taskmet/torch.py' --ignore-glob='*/taskmet/jax.py'
 
-## test-all: make test, and the Python package against PyTorch, JAX and cvxpylayers (some hundred megabytes to download)
-test-all: test test-wheel .venv-all/installed
+## test-all: make test, all faults, sanitizers, a minute of each fuzzer, PyTorch, JAX, cvxpylayers (some hundred MB)
+test-all: test test-faults-all test-sanitize test-wheel .venv-all/installed
+	$(MAKE) -o build fuzz
 	$(call install_package,.venv-all)
 	env -u TASKMET_LIBRARY -u PYTHONPATH .venv-all/bin/python -m pytest --doctest-modules Tests/python_live \
 	  --pyargs taskmet.torch taskmet.jax
 
 .venv/installed: Tests/python/requirements.txt
 .venv-all/installed: Tests/python_live/requirements.txt Tests/python/requirements.txt
-.venv/installed .venv-all/installed:
+.venv-bench/installed: benchmarks/requirements.txt
+.venv/installed .venv-all/installed .venv-bench/installed:
 	python3 -m venv $(@D)
 	$(@D)/bin/python $(PIP) install -r $<
 	@touch $@
@@ -191,9 +243,9 @@ uninstall:
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-## clean: removes all that was built, and the Python environment of the tests
+## clean: removes all that was built, and the Python environments of tests and benchmarks
 clean:
-	rm -rf .build .venv .venv-all Package.resolved .pytest_cache
+	rm -rf .build .venv .venv-all .venv-bench Package.resolved .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ## format: formats the Swift sources in place
@@ -207,7 +259,7 @@ lint: lint-python
 
 # ruff and mypy read their settings in bindings/python/pyproject.toml.
 RUFF_OPTIONS := --no-cache --config bindings/python/pyproject.toml
-PYTHON_SOURCES := bindings/python Tests/python Tests/python_live benchmarks
+PYTHON_SOURCES := bindings/python Tests/python Tests/python_live Tests/faults benchmarks
 ## lint-python: the Python sources by ruff, the package's types by mypy
 lint-python: .venv/installed
 	.venv/bin/python -m ruff format --check --quiet $(RUFF_OPTIONS) $(PYTHON_SOURCES)

@@ -32,7 +32,8 @@
  *               that is in use by another call, nested calls from a callback included, is TASKMET_ERROR_BUSY, as is
  *               reading one that is being written. Different objects are independent. taskmet_last_error() is per thread.
  *   Host        The library never prints, never exits, and does not touch signals, environment, locale, floating-point
- *               modes or the thread count of OpenBLAS.
+ *               modes or the thread count of OpenBLAS. It computes in the caller's floating-point mode. The child of a fork
+ *               may use it; what another thread was using at the fork stays BUSY there.
  *   Bits        The same inputs on the same CPU type with the same number of OpenBLAS threads give the same bits, for any
  *               number of the library's own threads.
  *   Layout      Parameters are one flat vector, laid out as PyTorch's nn.Linear: layer by layer the weight (outputs x
@@ -421,7 +422,8 @@ taskmet_status taskmet_linearization_hvp(taskmet_linearization *linearization, c
 /* A predictor as a safetensors file: tensors layers.<k>.weight (outputs x inputs), layers.<k>.bias (outputs),
  * input_standardization.mean and .scale, target_standardization.mean and .scale where there is one; metadata with the rest
  * (widths, activations, penalize_bias). The file is replaced in one step: it is the old one or the new one, never a part.
- * UNSUPPORTED for a callback predictor. */
+ * The metadata "checksum" is that of the contents: with another one a file is damaged (FORMAT), without one it is taken as it
+ * is. Only regular files are read (else IO). UNSUPPORTED for a callback predictor. */
 taskmet_status taskmet_predictor_save(const taskmet_predictor *predictor, const char *path);
 taskmet_status taskmet_predictor_load(const char *path, taskmet_predictor **predictor);
 

@@ -34,6 +34,7 @@ look() {
   if [ "$scope" = test ]; then
     missing pkg-config have pkg-config
     missing cmake have cmake
+    missing abigail-tools have abidiff
     missing "valgrind libc6-dbg" valgrind --quiet true  # valgrind does not start without the symbols of libc
     missing python3-venv python3 -c 'import venv, ensurepip'
   fi

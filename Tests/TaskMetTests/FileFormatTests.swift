@@ -151,6 +151,35 @@ struct SafeTensorsTests {
     expectError(.format) { _ = try read(whole + [0]) }
   }
 
+  /// A flipped bit anywhere; a file of the same contents in another order; one without a checksum.
+  @Test("the checksum finds every changed number, and no other order")
+  func checksum() throws {
+    let directory = try TemporaryDirectory()
+    var file = SafeTensors()
+    file.add("a", "1")
+    file.add("b", "2")
+    try file.add("t", shape: [2], [1, -2])
+    try file.add("u", shape: [1], [3])
+    try file.write(to: directory.file("x"))
+    var other = SafeTensors()
+    other.add("b", "2")
+    try other.add("u", shape: [1], [3])
+    try other.add("t", shape: [2], [1, -2])
+    other.add("a", "1")
+    try other.write(to: directory.file("y"))
+    let written = try SafeTensors(reading: directory.file("x"))
+    try written.checkChecksum()
+    #expect(try SafeTensors(reading: directory.file("y")).string("checksum") == written.string("checksum"))
+    let bytes = try readFile(directory.file("x")).array
+    for bit in 0..<(8 * 24) {
+      var changed = bytes
+      changed[bytes.count - 24 + bit / 8] ^= 1 << UInt8(bit % 8)
+      let read = try SafeTensors(reading: directory.write(changed))
+      expectError(.format, "bit \(bit)") { try read.checkChecksum() }
+    }
+    try read(container("{\(Self.entry)}", data: Self.data)).checkChecksum()
+  }
+
   @Test("paths that can't be read")
   func paths() throws {
     let directory = try TemporaryDirectory()
@@ -224,7 +253,10 @@ struct ModelFileTests {
       let factor = FactorSpec(structure: .lowrank, conditioning: .standardized)
       try MetricSpec(factor: factor, scaling: .trace).make(outputs: 3, data.x, rows: data.dataset.x).save(to: original)
     }
-    let bytes = try readFile(original).array
+    var bytes = try readFile(original).array
+    // Renamed, so that the checksum does not hide what else would be found out.
+    let key = Array("\"checksum\"".utf8)
+    bytes[(0..<bytes.count).first { Array(bytes[$0...].prefix(key.count)) == key }! + 1] = UInt8(ascii: "C")
     var random = RandomGenerator(seed: 131)
     var outcomes = (loaded: 0, refused: 0)
     for index in 0..<min(bytes.count, 1200) {

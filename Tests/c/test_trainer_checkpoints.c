@@ -260,6 +260,7 @@ static void begin_victim(victim *v, const shape *size, const char *options) {
     steps(v->s.trainer, 2);
     CHECK_OK(taskmet_trainer_save(v->s.trainer, test_path));
     read_file(&v->good);
+    forget_checksum(v->good.bytes, v->good.header);
     v->bad = v->good;
     v->before = take_snapshot(v->s.trainer);
     NEED(taskmet_trainer_set_interrupt(v->s.trainer, past_deadline, v));

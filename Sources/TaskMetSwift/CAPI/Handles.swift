@@ -82,7 +82,13 @@ private struct HandleTable {
   }
 }
 
-private let handles = Mutex(HandleTable())
+/// Held while the process forks: the child must not find the table as another thread had left it, in the middle of a change
+/// and locked by nobody.
+private let handles: Lock<HandleTable> = {
+  let table = Lock(HandleTable())
+  pthread_atfork({ handles.acquire() }, { handles.release() }, { handles.release() })
+  return table
+}()
 
 /// A new handle for an object.
 func makeHandle(_ object: SharedObject) throws -> OpaquePointer {

@@ -10,6 +10,11 @@ struct Fingerprint {
     value ^= value >> 32
   }
 
+  mutating func add(_ text: String) {
+    add(UInt64(text.utf8.count))
+    for byte in text.utf8 { add(UInt64(byte)) }
+  }
+
   /// The elements as a precision holds them (nil: their own).
   mutating func add(_ matrix: MatrixView, roundedTo precision: Precision? = nil) {
     let precision = precision ?? matrix.precision

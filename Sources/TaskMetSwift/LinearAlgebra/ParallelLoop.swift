@@ -33,7 +33,7 @@ func parallelLoop(_ count: Int, threads: Int, _ body: (Int) throws -> Void) thro
     for index in 0..<count { try body(index) }
     return
   }
-  let failure = Mutex<(index: Int, error: any Error)?>(nil)
+  let failure = Lock<(index: Int, error: any Error)?>(nil)
   withoutActuallyEscaping(body) { body in
     let state = LoopState(count: count) { index in
       do {

@@ -12,7 +12,7 @@ extension SafeTensors {
     add("version", precision == .float64 ? "1" : "2")
   }
 
-  /// Refuses a file of another kind, or from a newer version.
+  /// Refuses a file of another kind, from a newer version, or damaged.
   func check(kind: String) throws {
     guard try string("format") == "taskmet", try string("kind") == kind else {
       throw TaskMetError.format("not a file of a taskmet \(kind)")
@@ -22,6 +22,7 @@ extension SafeTensors {
       throw TaskMetError(
         code: .version, message: "the file has format version \(version), this library reads up to \(formatVersion)")
     }
+    try checkChecksum()
   }
 
   func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {

@@ -95,7 +95,7 @@ extension SafeTensors {
       return "\(jsonLiteral(tensor.name)):{\"dtype\":\"\(tensor.precision.dtype)\",\"shape\":["
         + tensor.shape.map(String.init).joined(separator: ",") + "],\"data_offsets\":[\(offset),\(end)]}"
     }
-    let pairs = metadata.map { "\(jsonLiteral($0.key)):\(jsonLiteral($0.value))" }
+    let pairs = (metadata + [(Self.checksumKey, checksum)]).map { "\(jsonLiteral($0.key)):\(jsonLiteral($0.value))" }
     var header = "{\"__metadata__\":{\(pairs.joined(separator: ","))}"
     for entry in entries { header += "," + entry }
     header += "}"
@@ -141,36 +141,72 @@ extension SafeTensors {
   private static let longestHeader: UInt64 = 16 << 20
 
   init(reading path: String) throws {
-    let file = try readFile(path)
-    guard file.count >= 8 else { throw TaskMetError.format("too short for a safetensors file") }
-    let length = UnsafeRawPointer(file.base).loadUnaligned(as: UInt64.self).littleEndian
-    guard length <= UInt64(file.count - 8) else {
+    let file = try OpenFile(path)
+    guard file.size >= 8 else { throw TaskMetError.format("too short for a safetensors file") }
+    var word: UInt64 = 0
+    try withUnsafeMutableBytes(of: &word) { try file.read($0, at: 0) }
+    let length = word.littleEndian
+    guard length <= UInt64(file.size - 8) else {
       throw TaskMetError.format("the header's length \(length) is beyond the end of the file")
     }
     guard length <= Self.longestHeader else {
       throw TaskMetError.format("the header's length \(length) is more than \(Self.longestHeader)")
     }
-    let header = try JSONValue(parsing: UnsafeBufferPointer(start: file.base + 8, count: Int(length)))
+    let text = try Buffer<UInt8>(count: Int(length))
+    try file.read(UnsafeMutableRawBufferPointer(start: text.base, count: text.count), at: 8)
+    let header = try JSONValue(parsing: UnsafeBufferPointer(start: text.base, count: text.count))
     guard case .object(let members) = header else { throw TaskMetError.format("the header is not a JSON object") }
-    let data = UnsafeRawBufferPointer(
-      start: file.base + 8 + Int(length), count: file.count - 8 - Int(length))
-    var ranges: [Range<Int>] = []
+    let start = 8 + text.count
+    var places: [Place] = []
     for (name, value) in members {
       if name == "__metadata__" {
         metadata = try Self.parseMetadata(value)
       } else {
-        let range = try Self.parseRange(name, value, data.count)
-        ranges.append(range)
-        tensors.append(try Self.parseTensor(name, value, UnsafeRawBufferPointer(rebasing: data[range])))
+        places.append(try Self.parsePlace(name, value, file.size - start))
       }
     }
-    // Every byte belongs to one tensor.
+    try Self.checkRanges(places.map(\.range), file.size - start)
+    // No memory is asked for before here that the file does not fill.
+    for place in places {
+      let values = try Self.read(place, of: file, from: start)
+      tensors.append(Tensor(name: place.name, shape: place.shape, values: values, precision: place.precision))
+    }
+  }
+
+  /// What the header says of a tensor.
+  private struct Place {
+    let name: String
+    let shape: [Int]
+    let range: Range<Int>
+    let precision: Precision
+  }
+
+  /// A tensor's numbers, widened.
+  private static func read(_ place: Place, of file: OpenFile, from start: Int) throws -> Buffer<Double> {
+    let count = place.range.count / place.precision.size
+    let values = try Buffer<Double>(count: count)
+    func fill(_ base: UnsafeMutableRawPointer) throws {
+      try file.read(
+        UnsafeMutableRawBufferPointer(start: base, count: place.range.count), at: start + place.range.lowerBound)
+    }
+    switch place.precision {
+    case .float64: try fill(values.base)
+    case .float32:
+      let narrow = try Buffer<Float>(count: count)
+      try fill(narrow.base)
+      convert(count, UnsafePointer(narrow.base), to: values.base)
+    }
+    return values
+  }
+
+  /// Every byte belongs to one tensor.
+  private static func checkRanges(_ ranges: [Range<Int>], _ size: Int) throws {
     var end = 0
     for range in ranges.sorted(by: { ($0.lowerBound, $0.upperBound) < ($1.lowerBound, $1.upperBound) }) {
       guard range.lowerBound == end else { throw TaskMetError.format("tensors overlap or leave a gap at byte \(end)") }
       end = range.upperBound
     }
-    guard end == data.count else { throw TaskMetError.format("\(data.count - end) bytes after the last tensor") }
+    guard end == size else { throw TaskMetError.format("\(size - end) bytes after the last tensor") }
   }
 
   private static func parseMetadata(_ value: JSONValue) throws -> [(key: String, value: String)] {
@@ -188,9 +224,8 @@ extension SafeTensors {
     return start..<end
   }
 
-  private static func parseTensor(
-    _ name: String, _ value: JSONValue, _ bytes: UnsafeRawBufferPointer
-  ) throws -> Tensor {
+  private static func parsePlace(_ name: String, _ value: JSONValue, _ size: Int) throws -> Place {
+    let range = try parseRange(name, value, size)
     guard let precision = Precision.allCases.first(where: { value["dtype"]?.string == $0.dtype }) else {
       throw TaskMetError.format("the tensor \(name) is not of dtype F64 or F32")
     }
@@ -203,19 +238,47 @@ extension SafeTensors {
       count = product
       return size
     }
-    guard bytes.count % precision.size == 0, bytes.count / precision.size == count else {
-      throw TaskMetError.format("the tensor \(name) of shape \(shape) has \(bytes.count) bytes")
+    guard range.count % precision.size == 0, range.count / precision.size == count else {
+      throw TaskMetError.format("the tensor \(name) of shape \(shape) has \(range.count) bytes")
     }
-    let values = try Buffer<Double>(count: count)
-    guard count > 0 else { return Tensor(name: name, shape: shape, values: values, precision: precision) }
-    switch precision {
-    case .float64: UnsafeMutableRawPointer(values.base).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
-    case .float32:
-      let narrow = try Buffer<Float>(count: count)
-      UnsafeMutableRawPointer(narrow.base).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
-      convert(count, UnsafePointer(narrow.base), to: values.base)
+    return Place(name: name, shape: shape, range: range, precision: precision)
+  }
+}
+
+// MARK: - Checksum
+
+extension SafeTensors {
+  private static let checksumKey = "checksum"
+
+  /// Of all names, texts, shapes and numbers, in whatever order they are in the file.
+  private var checksum: String {
+    var sum: UInt64 = 0
+    for (key, value) in metadata where key != Self.checksumKey {
+      var hash = Fingerprint()
+      hash.add(key)
+      hash.add(value)
+      sum &+= hash.value
     }
-    return Tensor(name: name, shape: shape, values: values, precision: precision)
+    for tensor in tensors {
+      var hash = Fingerprint()
+      hash.add(tensor.name)
+      for size in [tensor.shape.count] + tensor.shape { hash.add(UInt64(size)) }
+      hash.add(MatrixView(tensor.values.base, rows: 1, columns: tensor.values.count))
+      sum &+= hash.value
+    }
+    return String(sum, radix: 16)
+  }
+
+  /// Finds out what an accident has changed. A file without a checksum (of an older version, or of the user's own making)
+  /// is taken as it is; on purpose anyone can compute one, so it is no proof of origin.
+  func checkChecksum() throws {
+    guard has(Self.checksumKey) else { return }
+    let (written, own) = (try string(Self.checksumKey), checksum)
+    guard written == own else {
+      throw TaskMetError.format(
+        "the file is damaged: its contents have the checksum \(own), not \(jsonLiteral(written)) (who has edited them "
+          + "takes away the metadata \"\(Self.checksumKey)\")")
+    }
   }
 }
 

@@ -57,18 +57,19 @@ final class LinearizedRows {
     self.predictor = predictor
     self.capacity = capacity
     tileRows = min(capacity, predictor.tileRows ?? capacity)
-    let lane = try predictor.makeLane(rows: tileRows)
-    self.lane = lane
-    // A callback's tile knows no part of its rows: it gets all of them.
-    let tileCount = (capacity + tileRows - 1) / tileRows
-    tiles = try (0..<tileCount).map { [tileRows] _ in try lane.makeTile(rows: tileRows, order: .gradient) }
-    theta = try Buffer(count: predictor.parameterCount)
-    gradient = try Buffer(count: predictor.parameterCount)
+    // The large blocks first: what does not fit is refused before many small ones have filled the memory.
     x = try Buffer(count: try checkedProduct(capacity, predictor.inputs))
     inputCotangents = try Buffer(count: x.count)
     predictions = try Buffer(count: try checkedProduct(capacity, predictor.outputs))
     tangents = try Buffer(count: predictions.count)
     cotangents = try Buffer(count: try checkedProduct(tileRows, predictor.outputs))
+    theta = try Buffer(count: predictor.parameterCount)
+    gradient = try Buffer(count: predictor.parameterCount)
+    let lane = try predictor.makeLane(rows: tileRows)
+    self.lane = lane
+    // A callback's tile knows no part of its rows: it gets all of them.
+    let tileCount = (capacity + tileRows - 1) / tileRows
+    tiles = try (0..<tileCount).map { [tileRows] _ in try lane.makeTile(rows: tileRows, order: .gradient) }
   }
 
   /// Nothing has changed that the tiles look at.

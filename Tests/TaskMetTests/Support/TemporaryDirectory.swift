@@ -4,6 +4,14 @@ import Glibc
 
 @testable import TaskMetSwift
 
+/// All of a file.
+func readFile(_ path: String) throws -> Buffer<UInt8> {
+  let file = try OpenFile(path)
+  let bytes = try Buffer<UInt8>(count: file.size)
+  try file.read(UnsafeMutableRawBufferPointer(start: bytes.base, count: bytes.count), at: 0)
+  return bytes
+}
+
 /// A directory that goes when the test does.
 final class TemporaryDirectory {
   let path: String

@@ -1,0 +1,185 @@
+/*
+ * callbacks.c - the caller's side of every callback: right answers, and all the ways to misbehave that a caller has:
+ * any return value, numbers that are not finite, numbers left out, calls back into the library.
+ */
+#include "world.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+
+void release_owned(void *user) {
+    owned *owner = user;
+    owner->released += 1;
+    free(owner->x), free(owner->y);
+    owner->x = owner->y = NULL;
+}
+
+/* Calls the library from inside a callback. */
+static void call_back(world *w) {
+    const frame *here = w->frame;
+    if (here == NULL || here->depth >= MOST_DEPTH || w->nested >= 4) return;
+    w->nested += 1;
+    perform_any(w);
+}
+
+static double bad_number(world *w) {
+    static const double numbers[] = {NAN, INFINITY, -INFINITY, 1e308, -1e308, 1e-310};
+    return numbers[below(w, 6)];
+}
+
+/* What a callback that has written `count` numbers returns, after it has spoilt some of them or not. */
+static int32_t answer(world *w, double *numbers, int64_t count) {
+    static const int32_t returns[] = {TASKMET_CALLBACK_REJECT, TASKMET_CALLBACK_STOP, TASKMET_CALLBACK_ERROR, 4, -1, 17,
+                                      INT32_MIN, INT32_MAX};
+    /* The library's own threads call too: a program's choices are this thread's. */
+    if (!pthread_equal(pthread_self(), w->thread) || w->frame == NULL) return TASKMET_CALLBACK_OK;
+    if (chance(w, 5)) call_back(w);
+    if (!chance(w, w->mischief)) return TASKMET_CALLBACK_OK;
+    switch (below(w, 4)) {
+    case 0: return returns[below(w, 8)];
+    case 1:
+        if (numbers != NULL && count > 0) numbers[below(w, count)] = bad_number(w);
+        return TASKMET_CALLBACK_OK;
+    case 2:
+        if (numbers != NULL)
+            for (int64_t k = below(w, count + 1); k < count; k += 1) numbers[k] = NAN;
+        return TASKMET_CALLBACK_OK;
+    default: call_back(w); return TASKMET_CALLBACK_OK;
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* Tasks                                                                                                            */
+
+static double squared_errors(const taskmet_task_batch *batch, double *gradient) {
+    const double share = 1 / (double)batch->instance_count;
+    double sum = 0;
+    for (int64_t k = 0; k < batch->rows * batch->outputs; k += 1) {
+        const double error = batch->predictions[k] - batch->targets[k];
+        const double price = error < 0 ? 3 : 1;
+        sum += share * price * error * error;
+        if (gradient != NULL) gradient[k] = 2 * share * price * error;
+    }
+    return sum;
+}
+
+int32_t task_callback(void *user, const taskmet_task_batch *batch, double *loss, double *gradient) {
+    world *w = ((owned *)user)->world;
+    *loss = squared_errors(batch, gradient);
+    const int32_t first = answer(w, loss, 1);
+    return first != TASKMET_CALLBACK_OK ? first : answer(w, gradient, batch->rows * batch->outputs);
+}
+
+/* The cheapest vertex of the simplex. */
+int32_t oracle_callback(void *user, const taskmet_oracle_batch *batch, double *decisions) {
+    for (int64_t k = 0; k < batch->count; k += 1) {
+        int64_t best = batch->offsets[k];
+        for (int64_t j = batch->offsets[k]; j < batch->offsets[k + 1]; j += 1) {
+            decisions[j] = 0;
+            if (batch->costs[j] < batch->costs[best]) best = j;
+        }
+        if (batch->offsets[k + 1] > batch->offsets[k]) decisions[best] = 1;
+    }
+    return answer(((owned *)user)->world, decisions, batch->offsets[batch->count]);
+}
+
+int32_t losses_callback(void *user, const taskmet_task_batch *batch, double *losses) {
+    for (int64_t k = 0; k < batch->instance_count; k += 1) {
+        losses[k] = 0;
+        for (int64_t j = batch->offsets[k] * batch->outputs; j < batch->offsets[k + 1] * batch->outputs; j += 1)
+            losses[k] += fabs(batch->predictions[j] - batch->targets[j]);
+    }
+    return answer(((owned *)user)->world, losses, batch->instance_count);
+}
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t size) {
+    for (size_t k = 0; k < size; k += 1) hash = (hash ^ ((const unsigned char *)bytes)[k]) * UINT64_C(0x100000001B3);
+    return hash;
+}
+
+int32_t probe_callback(void *user, const taskmet_task_batch *batch, double *loss, double *gradient) {
+    (void)user, (void)gradient;
+    const size_t rows = (size_t)batch->rows, instances = (size_t)batch->instance_count;
+    uint64_t hash = mix(0, batch->offsets, (instances + 1) * sizeof(int64_t));
+    hash = mix(hash, batch->targets, rows * (size_t)batch->outputs * sizeof(double));
+    hash = mix(hash, batch->inputs, rows * (size_t)batch->features * sizeof(double));
+    for (size_t k = 0; batch->context != NULL && k < instances; k += 1)
+        hash = mix(hash, batch->context[k], (size_t)batch->context_counts[k] * sizeof(double));
+    *loss = (double)(hash >> 12);
+    return TASKMET_CALLBACK_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* A predictor: f_k(x) = sum_j b_jk(x) sin(theta_j). Its callbacks do not know how many parameters and outputs it     */
+/* has: these are the world's (calls_predictor.c makes no others).                                                    */
+
+static double basis(const double *x, int64_t j, int64_t k) { return cos((double)(j + 1) * x[0] + (double)k); }
+
+static int32_t forward(void *user, int64_t rows, const double *x, int64_t stride, const double *theta, double *out) {
+    world *w = ((owned *)user)->world;
+    const int64_t n = w->outputs;
+    for (int64_t i = 0; i < rows; i += 1)
+        for (int64_t k = 0; k < n; k += 1) {
+            out[i * n + k] = 0;
+            for (int64_t j = 0; j < CALLBACK_PARAMETERS; j += 1)
+                out[i * n + k] += basis(x + i * stride, j, k) * sin(theta[j]);
+        }
+    return answer(w, out, rows * n);
+}
+
+static int32_t vjp(void *user, int64_t rows, const double *x, int64_t stride, const double *theta, const double *c,
+                   double *out) {
+    world *w = ((owned *)user)->world;
+    const int64_t n = w->outputs;
+    for (int64_t j = 0; j < CALLBACK_PARAMETERS; j += 1) {
+        out[j] = 0;
+        for (int64_t i = 0; i < rows; i += 1)
+            for (int64_t k = 0; k < n; k += 1) out[j] += c[i * n + k] * basis(x + i * stride, j, k) * cos(theta[j]);
+    }
+    return answer(w, out, CALLBACK_PARAMETERS);
+}
+
+static int32_t jvp(void *user, int64_t rows, const double *x, int64_t stride, const double *theta, const double *v,
+                   double *out) {
+    world *w = ((owned *)user)->world;
+    const int64_t n = w->outputs;
+    for (int64_t i = 0; i < rows; i += 1)
+        for (int64_t k = 0; k < n; k += 1) {
+            out[i * n + k] = 0;
+            for (int64_t j = 0; j < CALLBACK_PARAMETERS; j += 1)
+                out[i * n + k] += basis(x + i * stride, j, k) * cos(theta[j]) * v[j];
+        }
+    return answer(w, out, rows * n);
+}
+
+static int32_t hvp(void *user, int64_t rows, const double *x, int64_t stride, const double *theta, const double *c,
+                   const double *v, double *out) {
+    world *w = ((owned *)user)->world;
+    const int64_t n = w->outputs;
+    for (int64_t j = 0; j < CALLBACK_PARAMETERS; j += 1) {
+        out[j] = 0;
+        for (int64_t i = 0; i < rows; i += 1)
+            for (int64_t k = 0; k < n; k += 1)
+                out[j] -= c[i * n + k] * basis(x + i * stride, j, k) * sin(theta[j]) * v[j];
+    }
+    return answer(w, out, CALLBACK_PARAMETERS);
+}
+
+const taskmet_predictor_callbacks predictor_callbacks = {sizeof(taskmet_predictor_callbacks), forward, vjp, jvp, hvp};
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* A trainer's                                                                                                      */
+
+int32_t progress_callback(void *user, const taskmet_record *record) {
+    (void)record;
+    return answer(user, NULL, 0);
+}
+
+int32_t interrupt_callback(void *user) { return answer(user, NULL, 0); }
+
+void log_callback(void *user, taskmet_log_level level, const char *message) {
+    if (level < TASKMET_LOG_INFO || level > TASKMET_LOG_WARNING || message == NULL || message[0] == 0)
+        report_finding("a log message of level %d is empty, or of no level", (int)level);
+    answer(user, NULL, 0);
+}
