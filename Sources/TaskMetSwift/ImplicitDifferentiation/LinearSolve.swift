@@ -79,14 +79,14 @@ private func solveWithinRange(
   }
   report.iterations = system.iterations
   report.negativeCurvature = system.negativeCurvature
-  report.residual = try system.computeResidual()
+  report.residual = try system.computeResidual(isFinal: true)
   report.converged = report.residual <= options.tolerance
   report.operatorProducts = system.products
   if options.solver == .gaussNewtonCG {
     // It converges in its own system; the residual that is reported is the true one.
     let check = try LinearSystem(
       count: count, g: g, v: v, tolerance: options.tolerance, vectors: 0, shifted(matrices.hessian))
-    report.residual = try check.computeResidual()
+    report.residual = try check.computeResidual(isFinal: true)
     report.operatorProducts += 1
   }
   report.solutionNorm = norm(count, v)
