@@ -62,9 +62,9 @@ private struct Case<Scalar: KernelScalar> {
     (m, n, k) = shape
     (self.transposeA, self.transposeB, self.variant) = (transposeA, transposeB, variant)
     func numbers(_ count: Int) -> [Scalar] { (0..<count).map { _ in Scalar(2 * random.uniform() - 1) } }
-    let (aRows, bRows) = transposeA ? (k, m + 3) : (m, k + 3)
+    let (aRows, aStride) = transposeA ? (k, m + 3) : (m, k + 3)
     // The last row ends where the matrix does: a kernel that reads on is found by the sanitizers.
-    a = try Buffer(numbers(max(0, aRows * bRows - 3)))
+    a = try Buffer(numbers(max(0, aRows * aStride - 3)))
     b = try Buffer(numbers(max(0, transposeB ? n * (k + 2) - 2 : k * (n + 2) - 2)))
     bias = try Buffer(numbers(n))
     factor = try Buffer(numbers(m * n))

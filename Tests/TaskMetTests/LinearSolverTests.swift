@@ -28,6 +28,18 @@ struct LinearSolverTests {
     }
   }
 
+  @Test("no product is taken for A 0 at a cold start", arguments: [(LinearSolver.cg, 4), (.minres, 4), (.normalCG, 5)])
+  func coldStart(_ solver: LinearSolver, _ products: Int) throws {
+    var options = SolverOptions(solver: solver, tolerance: 1e-14)
+    options.maximumIterations = 2
+    let cold = try solve(definite.dense, definite.g, options)
+    #expect(cold.products == products && cold.report.iterations == 2)
+    // A start that is as good as zero gives the same solution, for one product more.
+    let warm = try solve(definite.dense, definite.g, from: [Double](repeating: 1e-300, count: 5), options)
+    #expect(warm.products == products + 1)
+    expectEqual(warm.v, cold.v, to: 1e-13)
+  }
+
   @Test(
     "conjugate gradients meet negative curvature and go on with MINRES", arguments: [LinearSolver.cg, .gaussNewtonCG])
   func negativeCurvature(_ solver: LinearSolver) throws {

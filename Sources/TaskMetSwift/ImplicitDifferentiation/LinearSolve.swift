@@ -81,17 +81,15 @@ private func solveWithinRange(
   }
   report.iterations = system.iterations
   report.negativeCurvature = system.negativeCurvature
-  report.residual = try system.computeResidual()
+  report.residual = try system.computeResidual(isFinal: true)
   report.converged = report.residual <= options.tolerance
   report.operatorProducts = system.products
   if options.solver == .gaussNewtonCG {
-    // It converges in its own system; the residual that is reported is the true one. That of v = 0 takes no product, so the own
-    // one must say whether numbers are finite.
-    report = try checked(report)
+    // It converges in its own system; the residual that is reported is the true one.
     let check = try LinearSystem(
       count: count, g: g, v: v, tolerance: options.tolerance, rounding: matrices.rounding, vectors: 0,
       shifted(matrices.hessian))
-    report.residual = try check.computeResidual()
+    report.residual = try check.computeResidual(isFinal: true)
     report.operatorProducts += 1
   }
   report.solutionNorm = norm(count, v)

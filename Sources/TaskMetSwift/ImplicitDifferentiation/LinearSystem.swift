@@ -81,11 +81,11 @@ final class LinearSystem {
     try operation(w, out)
   }
 
-  /// The residual from its definition; returns |g - A v| / |g|.
+  /// The residual from its definition; returns |g - A v| / |g|. `isFinal` takes the product A v for v = 0 too, where
+  /// solvers that start there need none: whether A is finite shows in it.
   @discardableResult
-  func computeResidual() throws -> Double {
-    if products == 0, (0..<count).allSatisfy({ v[$0] == 0 }) {
-      // A cold start needs no product. Where v is still 0 at the end, one is taken: A may not be finite.
+  func computeResidual(isFinal: Bool = false) throws -> Double {
+    if !isFinal, (0..<count).allSatisfy({ v[$0] == 0 }) {
       residual.update(from: g, count: count)
     } else {
       try apply(v, into: residual)
