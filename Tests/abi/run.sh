@@ -10,20 +10,7 @@ root=$(cd "$here/../.." && pwd)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
-passed=0
-failed=0
-
-# check DESCRIPTION COMMAND...: counts, and shows the command's output where it fails.
-check() {
-  if "${@:2}" >"$work/log" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok     $1"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $1"
-    sed 's/^/       /' "$work/log"
-  fi
-}
+source "$root/Tests/check.sh"
 
 soname=libtaskmet.so.$(sed -n 's/^#define TASKMET_ABI_VERSION *//p' "$root/include/taskmet.h")
 mkdir "$work/lib"

@@ -5,24 +5,12 @@
 set -uo pipefail
 
 taskmet=$(realpath "$1") || exit 1
+shared=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../check.sh") || exit 1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
-passed=0
-failed=0
-
-# check DESCRIPTION COMMAND...: counts, and shows the command's output where it fails.
-check() {
-  if "${@:2}" >"$work/log" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok     $1"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $1"
-    tail -n 30 "$work/log" | sed 's/^/       /'
-  fi
-}
+source "$shared"
 
 # refuses STATUS TEXT ARGUMENTS...: ends with that status, and says so on standard error.
 refuses() {

@@ -12,18 +12,7 @@ bash "$here/build.sh" api && bash "$here/build.sh" broken || exit 1
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 export OPENBLAS_NUM_THREADS=1
-passed=0
-failed=0
-
-# check DESCRIPTION COMMAND...: counts, and shows the command's output where it fails.
-check() {
-  if "${@:2}" >"$work/log" 2>&1; then
-    passed=$((passed + 1)) && echo "ok     $1"
-  else
-    failed=$((failed + 1)) && echo "FAILED $1"
-    tail -n 20 "$work/log" | sed 's/^/       /'
-  fi
-}
+source "$here/../check.sh"
 
 same_functions() {
   diff <("$out/fuzz_api" --list | sort) \

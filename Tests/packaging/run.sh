@@ -15,20 +15,7 @@ unset LD_LIBRARY_PATH LD_PRELOAD LIBRARY_PATH CPATH C_INCLUDE_PATH CPLUS_INCLUDE
 unset PKG_CONFIG_PATH PKG_CONFIG_LIBDIR CMAKE_PREFIX_PATH TaskMet_DIR TaskMet_ROOT
 unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES PREFIX LIBDIR DESTDIR CFLAGS
 
-passed=0
-failed=0
-
-# check DESCRIPTION COMMAND...: counts, and shows the command's output where it fails.
-check() {
-  if "${@:2}" >"$work/log" 2>&1; then
-    passed=$((passed + 1))
-    echo "ok     $1"
-  else
-    failed=$((failed + 1))
-    echo "FAILED $1"
-    sed 's/^/       /' "$work/log"
-  fi
-}
+source "$root/Tests/check.sh"
 
 # number NAME: a TASKMET_... number of the header.
 number() { sed -n "s/^#define TASKMET_$1 *//p" "$root/include/taskmet.h"; }
