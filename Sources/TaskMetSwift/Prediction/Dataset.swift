@@ -73,9 +73,9 @@ final class Dataset: SharedObject {
       }
     switch source.storage {
     case .memory(let x, let y):
-      for index in 0..<rows.count {
-        xRoom.store(x.rows(rows[index]..<(rows[index] + 1)), at: index * features)
-        yRoom.store(y.rows(rows[index]..<(rows[index] + 1)), at: index * targets)
+      try forEachRun(rows, limit: source.rows) { index, run in
+        xRoom.store(x.rows(run), at: index * features)
+        yRoom.store(y.rows(run), at: index * targets)
       }
     case .source(let reader):
       guard case .float64(let xBuffer) = xRoom, case .float64(let yBuffer) = yRoom else {
