@@ -3,7 +3,7 @@
 import Glibc
 
 /// Rows of one pass through the metric's network: its activations stay in the cache.
-let blockRows = 128
+let blockRows = 32
 
 /// The memory that one thread needs to evaluate a metric and to pull back through it, in a precision that need not be the
 /// metric's own: what is asked of a metric alone is answered in float64.
