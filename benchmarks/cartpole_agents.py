@@ -5,16 +5,17 @@
 Three ways of the same arithmetic, float64, one thread, in turns:
 
     taskmet   the command line `taskmet reproduce figure6`
-    jitted    JAX, everything compiled: 1000 steps of environment, replay, updates in one lax.scan; its compilation is not counted
+    jitted    JAX, all compiled: 1000 steps of environment, replay, updates in one lax.scan; compilation is not counted
     stepwise  JAX as research code has it: environment and replay in Python, a compiled update at each step
 
-A step is one of the environment and one update of every network (and of the metric) on 256 stored transitions. Evaluations,
-10 episodes every 1000 steps, are in our time, and in no rival's. The floor is the floating-point operations of the networks'
-matrix products over the rate of a large product (NumPy's dgemm, in this run).
+A step is one of the environment and one update of every network (and of the metric) on 256 stored transitions.
+Evaluations, 10 episodes every 1000 steps, are in our time, and in no rival's. The floor is the floating-point
+operations of the networks' matrix products over the rate of a large product (NumPy's dgemm, in this run).
 """
 
 import argparse
 import functools
+import itertools
 import json
 import math
 import os
@@ -47,7 +48,7 @@ CHUNK = 1000
 def init_network(key, inputs, outputs):
     sizes = (inputs, *HIDDEN, outputs)
     layers = []
-    for index, (width, following) in enumerate(zip(sizes, sizes[1:])):
+    for index, (width, following) in enumerate(itertools.pairwise(sizes)):
         key, part = jax.random.split(key)
         gain = 0.01 if index == len(sizes) - 2 else math.sqrt(2)
         layers.append((jax.nn.initializers.orthogonal(gain)(part, (width, following)), jnp.zeros(following)))
@@ -72,9 +73,7 @@ def adam(parameters, state, gradient, rate):
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)
     a, b = 1 - 0.9**count, 1 - 0.999**count
-    parameters = jax.tree.map(
-        lambda p, m, v: p - rate * (m / a) / (jnp.sqrt(v / b) + 1e-8), parameters, first, second
-    )
+    parameters = jax.tree.map(lambda p, m, v: p - rate * (m / a) / (jnp.sqrt(v / b) + 1e-8), parameters, first, second)
     return parameters, (first, second, count)
 
 
@@ -139,9 +138,15 @@ def normalized(phi):
 
 def hypergradient(dynamics, phi, batch, v):
     gradient = jax.grad(dynamics_loss)
-    hessian = lambda w: jax.jvp(lambda d: gradient(d, normalized(phi), batch), (dynamics,), (w,))[1]
+
+    def hessian(w):
+        return jax.jvp(lambda d: gradient(d, normalized(phi), batch), (dynamics,), (w,))[1]
+
     u, _ = jax.scipy.sparse.linalg.cg(lambda w: hessian(hessian(w)), hessian(v), tol=1e-5, maxiter=10)
-    along = lambda phi: jax.jvp(lambda d: dynamics_loss(d, normalized(phi), batch), (dynamics,), (u,))[1]
+
+    def along(phi):
+        return jax.jvp(lambda d: dynamics_loss(d, normalized(phi), batch), (dynamics,), (u,))[1]
+
     return -jax.grad(along)(phi)
 
 
@@ -222,13 +227,16 @@ def jitted_steps_per_second(kind, distractors, steps, repeats):
         following, failed = physics(jnp, state, action)
         noise = jax.random.normal(keys[2], (distractors,))
         row = (observation, action, jnp.concatenate([following, noise]), 1.0, 1.0 - failed)
-        replay = tuple(table.at[count].set(entry) for table, entry in zip(replay, row))
+        replay = tuple(table.at[count].set(entry) for table, entry in zip(replay, row, strict=True))
         count = count + 1
         ended = failed | (age + 1 >= EPISODE)
         state = jnp.where(ended, jax.random.uniform(keys[3], (4,), minval=-0.05, maxval=0.05), following)
         age = jnp.where(ended, 0, age + 1)
         if learns:
-            draw = lambda key: make_batch(*(t[jax.random.randint(key, (BATCH,), 0, count)] for t in replay))
+
+            def draw(key):
+                return make_batch(*(table[jax.random.randint(key, (BATCH,), 0, count)] for table in replay))
+
             learner = update(kind, learner, draw(keys[4]), draw(keys[5]))
         return (learner, replay, count, state, noise, age, key), None
 
@@ -274,7 +282,7 @@ def stepwise_steps_per_second(kind, distractors, steps, repeats):
         following, failed = physics(np, state, action)
         noise = random.standard_normal(distractors)
         row = (observation, action, np.concatenate([following, noise]), 1.0, 1.0 - failed)
-        for table, entry in zip(replay, row):
+        for table, entry in zip(replay, row, strict=True):
             table[count] = entry
         age += 1
         state = following
@@ -313,7 +321,7 @@ def our_steps_per_second(program, kind, distractors, steps, repeats):
             command += ["--metric-start", "1000", "-o", str(output)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
             record = json.loads(output.read_text().splitlines()[-1])
-        elapsed = dict(zip(record["step"], record["elapsed"]))
+        elapsed = dict(zip(record["step"], record["elapsed"], strict=True))
         yield steps / (elapsed[2000 + steps] - elapsed[2000])
 
 
@@ -323,7 +331,7 @@ def operations_per_step(kind, distractors):
 
     def sizes(inputs, outputs):
         widths = (inputs, *HIDDEN, outputs)
-        weights = [a * b for a, b in zip(widths, widths[1:])]
+        weights = [a * b for a, b in itertools.pairwise(widths)]
         # All weights; those behind the first layer, which a pull-back or a tangent goes through.
         return 2 * BATCH * sum(weights), 2 * BATCH * sum(weights[1:])
 
@@ -376,7 +384,8 @@ def main():
                 jitted_steps_per_second(kind, distractors, fast, arguments.repeats),
                 stepwise_steps_per_second(kind, distractors, slow, arguments.repeats),
             )
-            ours, jitted, stepwise = (statistics.median(rates) for rates in zip(*zip(*contenders)))
+            turns = list(zip(*contenders, strict=True))  # each contestant in its turn
+            ours, jitted, stepwise = (statistics.median(rates) for rates in zip(*turns, strict=True))
             floor = operations_per_step(kind, distractors) / rate
             print(
                 f"{kind:8} {distractors:11} {ours:8.0f} {jitted:8.0f} {stepwise:8.0f} {ours / jitted:9.2f}"
