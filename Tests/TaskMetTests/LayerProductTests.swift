@@ -136,6 +136,8 @@ struct LayerProductTests {
     for m in edges { for n in edges { shapes.append((m, n, edges[(m + n) % edges.count])) } }
     // Sums of nothing, sums in pieces, panels of the packed B in pieces, rows of C that don't fit in a flipped C.
     shapes += [(3, 5, 0), (7, 9, 1300), (5, 40, 300), (2, 3, 515), (1200, 5, 20), (13, 1, 100), (130, 4, 64)]
+    // Several panels.
+    shapes += [(1, 150, 21), (20, 150, 3), (13, 70, 4), (7, 133, 1)]
     for shape in shapes {
       for (transposeA, transposeB) in [(false, false), (true, false), (false, true), (true, true)] {
         for variant in Variant.allCases {
