@@ -377,6 +377,25 @@ struct KernelTests {
     }
   }
 
+  @Test("a state keeps what derivatives need: no slopes of rectifiers, no cotangent of a first layer without curvature")
+  func keptArrays() throws {
+    func check(
+      _ activation: Activation, _ order: DerivativeOrder, perRow: Int, slopes: [Bool], cotangents: [Bool]
+    ) throws {
+      let network = try DenseNetwork(
+        inputs: 3, hidden: [5, 4], outputs: 2, activation: activation, outputActivation: .identity, bias: true)
+      #expect(network.numbersPerRow(order) == perRow)
+      let state = try NetworkState<Double>(network, capacity: 7, order: order)
+      #expect(state.slopes.map { $0 != nil } == slopes)
+      #expect(state.cotangents.map { $0 != nil } == cotangents)
+    }
+    let (none, last, all) = ([false, false, false], [false, true, true], [true, true, true])
+    try check(.relu, .curvature, perRow: 11 + 6, slopes: none, cotangents: last)
+    try check(.leakyRelu, .gradient, perRow: 11, slopes: none, cotangents: none)
+    try check(.tanh, .gradient, perRow: 11 + 9, slopes: [true, true, false], cotangents: none)
+    try check(.tanh, .curvature, perRow: 11 + 9 + 9 + 11, slopes: [true, true, false], cotangents: all)
+  }
+
   @Test("networks in single precision follow those in double")
   func singlePrecision() throws {
     let network = try DenseNetwork(

@@ -99,7 +99,7 @@ struct FigureTests {
       inputs: 2, hidden: [width, width + 2], outputs: 1, activation: .tanh, outputActivation: .sigmoid, bias: true)
     func check<Scalar: BLASScalar>(_: Scalar.Type) throws {
       let state = try NetworkState<Scalar>(network, capacity: 5, order: .curvature)
-      for array in state.activations + state.cotangents + (state.slopes + state.curvatures).compactMap({ $0 }) {
+      for array in state.activations + (state.slopes + state.curvatures + state.cotangents).compactMap({ $0 }) {
         #expect(Int(bitPattern: array) % 64 == 0)
       }
     }

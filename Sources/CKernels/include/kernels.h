@@ -10,24 +10,25 @@
 
 #include <stdint.h>
 
-// C (m x n, contiguous) = start + A B, then one of the ends; row-major matrices.
+// C (m x n, contiguous) = start + A B, or + A B + A2 B2, then one of the ends; row-major matrices.
 //
 // A is m x k, with any distance between its rows and between its columns: a transposed matrix is one with the two
-// exchanged. B is k x n, or the transpose of an n x k matrix where `b_transposed` is not 0. Start: C itself where
-// `accumulate` is not 0; else `bias` (n elements) in every row; else 0. Ends: where `rectify` is not 0, C <- C > 0 ? C
-// : below C, and the factor (1 or below) goes to `slope` where that is not NULL; else C <- C o factor, where that is
-// not NULL. `slope` and `factor` are laid out as C.
+// exchanged. B is k x n, or the transpose of an n x k matrix where `b_transposed` is not 0. A2 and B2, where a2 is not
+// NULL, are laid out as A and B. Start: C itself where `accumulate` is not 0; else `bias` (n elements) in every row;
+// else 0. Ends: where `rectify` is not 0, C <- C > 0 ? C : below C; else, where `gate` is not NULL, C <- gate > 0 ? C :
+// below C; else C <- C o factor, where that is not NULL. `gate` and `factor` are laid out as C.
 #define TASKMET_DECLARE_PRODUCT(Scalar, suffix)                                                                        \
     struct product_##suffix {                                                                                          \
         int64_t m, n, k;                                                                                               \
         const Scalar *a;                                                                                               \
         int64_t a_row, a_column;                                                                                       \
         const Scalar *b;                                                                                               \
+        const Scalar *a2, *b2;                                                                                         \
         int64_t b_stride;                                                                                              \
         Scalar *c;                                                                                                     \
         const Scalar *bias;                                                                                            \
         const Scalar *factor;                                                                                          \
-        Scalar *slope;                                                                                                 \
+        const Scalar *gate;                                                                                            \
         Scalar below;                                                                                                  \
         int32_t b_transposed, accumulate, rectify;                                                                     \
     };

@@ -156,6 +156,16 @@ func setProductOfElements<Scalar: BLASScalar>(
   for index in 0..<count { x[index] = y[index] * z[index] }
 }
 
+/// x = y where the gate is positive, below y elsewhere; x may be y.
+@_specialize(where Scalar == Double)
+@_specialize(where Scalar == Float)
+func setGatedElements<Scalar: BLASScalar>(
+  _ count: Int, _ x: UnsafeMutablePointer<Scalar>, _ y: UnsafePointer<Scalar>, _ gate: UnsafePointer<Scalar>,
+  below: Scalar
+) {
+  for index in 0..<count { x[index] = y[index] * (gate[index] > 0 ? 1 : below) }
+}
+
 /// The dot product of short vectors, in eight fixed lanes: the same bits on every machine, without a call into BLAS.
 @inline(__always)
 func shortDot<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Scalar>, _ y: UnsafePointer<Scalar>) -> Scalar {

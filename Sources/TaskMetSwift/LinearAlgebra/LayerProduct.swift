@@ -20,11 +20,13 @@ enum ProductEnd<Scalar: BLASScalar> {
   case none
   /// C <- C o factor.
   case scale(by: UnsafePointer<Scalar>)
-  /// C <- C where that is positive, below C elsewhere; the factor, 1 or `below`, goes to `slope`.
-  case rectify(below: Scalar, slope: UnsafeMutablePointer<Scalar>?)
+  /// C <- C where that is positive, below C elsewhere.
+  case rectify(below: Scalar)
+  /// C <- C where the gate is positive, below C elsewhere.
+  case gate(by: UnsafePointer<Scalar>, below: Scalar)
 }
 
-/// C (m x n, contiguous) = start + A B, then the end.
+/// C (m x n, contiguous) = start + A B, or start + A B + A2 B2, then the end.
 struct LayerProduct<Scalar: BLASScalar> {
   let m: Int
   let n: Int
@@ -37,6 +39,8 @@ struct LayerProduct<Scalar: BLASScalar> {
   let b: UnsafePointer<Scalar>
   let bStride: Int
   let transposeB: Bool
+  /// A2 and B2, laid out as A and B.
+  var second: (a: UnsafePointer<Scalar>, b: UnsafePointer<Scalar>)?
   let c: UnsafeMutablePointer<Scalar>
   var start = ProductStart<Scalar>.zero
   var end = ProductEnd<Scalar>.none
@@ -49,6 +53,7 @@ extension LayerProduct<Double> {
     (product.m, product.n, product.k) = (Int64(m), Int64(n), Int64(k))
     (product.a, product.a_row, product.a_column) = (a, Int64(aRow), Int64(aColumn))
     (product.b, product.b_stride, product.b_transposed) = (b, Int64(bStride), transposeB ? 1 : 0)
+    if let second { (product.a2, product.b2) = (second.a, second.b) }
     product.c = c
     switch start {
     case .zero: break
@@ -58,8 +63,8 @@ extension LayerProduct<Double> {
     switch end {
     case .none: break
     case .scale(let factor): product.factor = factor
-    case .rectify(let below, let slope):
-      (product.rectify, product.below, product.slope) = (1, below, slope)
+    case .rectify(let below): (product.rectify, product.below) = (1, below)
+    case .gate(let gate, let below): (product.gate, product.below) = (gate, below)
     }
     kernels.product_f64(&product)
   }
@@ -72,6 +77,7 @@ extension LayerProduct<Float> {
     (product.m, product.n, product.k) = (Int64(m), Int64(n), Int64(k))
     (product.a, product.a_row, product.a_column) = (a, Int64(aRow), Int64(aColumn))
     (product.b, product.b_stride, product.b_transposed) = (b, Int64(bStride), transposeB ? 1 : 0)
+    if let second { (product.a2, product.b2) = (second.a, second.b) }
     product.c = c
     switch start {
     case .zero: break
@@ -81,8 +87,8 @@ extension LayerProduct<Float> {
     switch end {
     case .none: break
     case .scale(let factor): product.factor = factor
-    case .rectify(let below, let slope):
-      (product.rectify, product.below, product.slope) = (1, below, slope)
+    case .rectify(let below): (product.rectify, product.below) = (1, below)
+    case .gate(let gate, let below): (product.gate, product.below) = (gate, below)
     }
     kernels.product_f32(&product)
   }

@@ -5,6 +5,11 @@ extension Metric {
   /// out (rows x n x n) = Lambda(x_i); x is nil for a constant metric.
   func evaluate(rows: Int, _ x: BlockedMatrix?, into out: UnsafeMutablePointer<Double>) throws {
     let square = outputs * outputs
+    if network == nil, rows > 0 {
+      try MetricEvaluation<Double>(self).forEachBlock(rows: 1, nil) { _, _, factors in factors.form(0, out) }
+      for row in 1..<rows { (out + row * square).update(from: out, count: square) }
+      return
+    }
     try MetricEvaluation<Double>(self).forEachBlock(rows: rows, x) { start, count, factors in
       for row in 0..<count { factors.form(row, out + (start + row) * square) }
     }

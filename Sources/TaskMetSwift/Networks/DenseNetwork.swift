@@ -63,18 +63,36 @@ struct DenseNetwork: Equatable {
   /// The widest layer.
   var width: Int { layers.reduce(0) { max($0, $1.outputs) } }
 
-  /// Elements for each row that a state and a scratch hold.
-  var activationsPerRow: Int { layers.reduce(0) { $0 + 4 * $1.outputs } }
+  /// Elements for each row that a state holds at most.
+  func numbersPerRow(_ order: DerivativeOrder) -> Int {
+    layers.indices.reduce(0) { sum, index in
+      let kept = keptArrays(index, order)
+      return sum + layers[index].outputs * [true, kept.slope, kept.curvature, kept.cotangent].filter { $0 }.count
+    }
+  }
+
+  /// What a state keeps of a layer beside its activations. The slope of a rectifier is the sign of its activation, and
+  /// the first layer's cotangent meets nothing but a curvature.
+  fileprivate func keptArrays(_ index: Int, _ order: DerivativeOrder) -> (slope: Bool, curvature: Bool, cotangent: Bool)
+  {
+    let activation = layers[index].activation
+    let isCurved = order >= .curvature && !activation.isPiecewiseLinear
+    return (
+      slope: order >= .gradient && activation != .identity && activation.slopeBelow == nil, curvature: isCurved,
+      cotangent: isCurved || (order >= .curvature && index > 0)
+    )
+  }
 }
 
 /// The activations of one tile of rows at one parameter vector.
 final class NetworkState<Scalar: BLASScalar> {
   private let memory: Buffer<Scalar>
-  /// For each layer: a_l; sigma'_l (nil for the identity); abar_l o sigma''_l (nil where it is zero); zbar_l.
+  /// For each layer: a_l; sigma'_l (nil where `slopeFactor` needs none); abar_l o sigma''_l (nil where it is zero);
+  /// zbar_l (nil where nothing needs it).
   let activations: [UnsafeMutablePointer<Scalar>]
   let slopes: [UnsafeMutablePointer<Scalar>?]
   let curvatures: [UnsafeMutablePointer<Scalar>?]
-  let cotangents: [UnsafeMutablePointer<Scalar>]
+  let cotangents: [UnsafeMutablePointer<Scalar>?]
   /// The tile's inputs, which belong to the caller and must outlive the state's use.
   fileprivate(set) var inputs: (base: UnsafePointer<Scalar>, stride: Int)?
   fileprivate(set) var rows = 0
@@ -89,14 +107,12 @@ final class NetworkState<Scalar: BLASScalar> {
       return offset
     }
     var offsets: [(Int?, Int?, Int?, Int?)] = []
-    for layer in network.layers {
-      let activation = layer.activation
+    for (index, layer) in network.layers.enumerated() {
+      let kept = network.keptArrays(index, order)
       offsets.append(
         (
-          try place(layer.outputs, true),
-          try place(layer.outputs, order >= .gradient && activation != .identity),
-          try place(layer.outputs, order >= .curvature && !activation.isPiecewiseLinear),
-          try place(layer.outputs, order >= .curvature)
+          try place(layer.outputs, true), try place(layer.outputs, kept.slope),
+          try place(layer.outputs, kept.curvature), try place(layer.outputs, kept.cotangent)
         ))
     }
     let memory = try Buffer<Scalar>(count: size)
@@ -104,7 +120,7 @@ final class NetworkState<Scalar: BLASScalar> {
     activations = offsets.map { memory.base + $0.0! }
     slopes = offsets.map { $0.1.map { memory.base + $0 } }
     curvatures = offsets.map { $0.2.map { memory.base + $0 } }
-    cotangents = offsets.map { memory.base + ($0.3 ?? 0) }
+    cotangents = offsets.map { $0.3.map { memory.base + $0 } }
   }
 
   /// The network's outputs after `forward`, rows x outputs.
@@ -178,7 +194,7 @@ extension DenseNetwork {
       let below = layer.activation.slopeBelow
       multiplyByTransposedWeights(
         layer, parameters, rows, layerInputs(index, state), z, start: bias(layer, parameters),
-        end: below.map { .rectify(below: Scalar($0), slope: slope) } ?? .none)
+        end: below.map { .rectify(below: Scalar($0)) } ?? .none)
       if below == nil {
         activate(layer.activation, rows * layer.outputs, z, slope: slope, curvature: state.curvatures[index])
       }
@@ -193,8 +209,8 @@ extension DenseNetwork {
     let last = layers.count - 1
     var (next, spare) = scratch.cotangents
     var current = cotangent
-    if let slope = state.slopes[last] {
-      setProductOfElements(state.rows * outputs, spare, cotangent, slope)
+    if layers[last].activation != .identity {
+      multiplyBySlope(last, state, cotangent, into: spare)
       current = UnsafePointer(spare)
     }
     for index in layers.indices.reversed() {
@@ -212,20 +228,39 @@ extension DenseNetwork {
   func keepCotangents<Scalar: BLASScalar>(
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, cotangent: UnsafePointer<Scalar>
   ) {
-    state.cotangents[layers.count - 1].update(from: cotangent, count: state.rows * outputs)
+    let last = layers.count - 1
+    state.cotangents[last]?.update(from: cotangent, count: state.rows * outputs)
     for index in layers.indices.reversed() {
-      let current = state.cotangents[index]
-      let count = state.rows * layers[index].outputs
-      if let curvature = state.curvatures[index] { multiplyElements(count, curvature, by: current) }
-      if let slope = state.slopes[index] { multiplyElements(count, current, by: slope) }
-      if index == 0 { return }
-      multiplyByWeights(layers[index], parameters, state.rows, current, start: .zero, state.cotangents[index - 1])
+      // None is missing but the first layer's.
+      guard let current = state.cotangents[index] else { return }
+      if index < last {
+        multiplyByWeights(
+          layers[index + 1], parameters, state.rows, state.cotangents[index + 1]!, start: .zero, current)
+      }
+      if let curvature = state.curvatures[index] {
+        multiplyElements(state.rows * layers[index].outputs, curvature, by: current)
+      }
+      if layers[index].activation != .identity { multiplyBySlope(index, state, current, into: current) }
     }
   }
 
   /// What the chain rule multiplies a layer's cotangent or tangent by.
   private func slopeFactor<Scalar>(_ index: Int, _ state: NetworkState<Scalar>) -> ProductEnd<Scalar> {
-    state.slopes[index].map { .scale(by: UnsafePointer($0)) } ?? .none
+    if let slope = state.slopes[index] { return .scale(by: UnsafePointer(slope)) }
+    guard let below = layers[index].activation.slopeBelow else { return .none }
+    return .gate(by: UnsafePointer(state.activations[index]), below: Scalar(below))
+  }
+
+  /// out = a o sigma'_l, element by element; out may be a.
+  private func multiplyBySlope<Scalar: BLASScalar>(
+    _ index: Int, _ state: NetworkState<Scalar>, _ a: UnsafePointer<Scalar>, into out: UnsafeMutablePointer<Scalar>
+  ) {
+    let count = state.rows * layers[index].outputs
+    switch slopeFactor(index, state) {
+    case .scale(let slope): setProductOfElements(count, out, a, slope)
+    case .gate(let activation, let below): setGatedElements(count, out, a, activation, below: below)
+    case .none, .rectify: if out != a { out.update(from: a, count: count) }
+    }
   }
 
   /// out (rows x inputs) = (df/dx)' c, row by row.
@@ -236,8 +271,8 @@ extension DenseNetwork {
     let last = layers.count - 1
     var (next, spare) = scratch.cotangents
     var current = cotangent
-    if let slope = state.slopes[last] {
-      setProductOfElements(state.rows * outputs, spare, cotangent, slope)
+    if layers[last].activation != .identity {
+      multiplyBySlope(last, state, cotangent, into: spare)
       current = UnsafePointer(spare)
     }
     for index in layers.indices.reversed() {
@@ -272,15 +307,18 @@ extension DenseNetwork {
     }
   }
 
-  /// out (rows x inputs) = start + cotangent W, then the end; W are the layer's weights in `vector`.
+  /// out (rows x inputs) = start + cotangent W, then the end; W are the layer's weights in `vector`. A second such product
+  /// is added in the same pass.
   private func multiplyByWeights<Scalar: BLASScalar>(
     _ layer: Layer, _ vector: UnsafePointer<Scalar>, _ rows: Int, _ cotangent: UnsafePointer<Scalar>,
-    start: ProductStart<Scalar>, _ out: UnsafeMutablePointer<Scalar>, end: ProductEnd<Scalar> = .none
+    start: ProductStart<Scalar>, _ out: UnsafeMutablePointer<Scalar>, end: ProductEnd<Scalar> = .none,
+    second: (cotangent: UnsafePointer<Scalar>, vector: UnsafePointer<Scalar>)? = nil
   ) {
     Scalar.multiply(
       LayerProduct(
         m: rows, n: layer.inputs, k: layer.outputs, a: cotangent, aRow: layer.outputs, aColumn: 1,
-        b: vector + layer.weightOffset, bStride: layer.inputs, transposeB: false, c: out, start: start, end: end))
+        b: vector + layer.weightOffset, bStride: layer.inputs, transposeB: false,
+        second: second.map { ($0.cotangent, $0.vector + layer.weightOffset) }, c: out, start: start, end: end))
   }
 
   /// The tangents of all layers along a parameter direction, in the scratch; `scratch.outputTangents` is J w.
@@ -304,9 +342,7 @@ extension DenseNetwork {
           layer, parameters, rows, (UnsafePointer(scratch.tangents[index - 1]), layer.inputs), target, start: .present,
           end: end)
       }
-      if keepsPreTangent, let slope = state.slopes[index] {
-        setProductOfElements(rows * layer.outputs, tangent, target, slope)
-      }
+      if keepsPreTangent { multiplyBySlope(index, state, target, into: tangent) }
     }
   }
 
@@ -318,11 +354,7 @@ extension DenseNetwork {
   ) {
     let (rows, last) = (state.rows, layers.count - 1)
     var (current, next) = scratch.cotangents
-    if let slope = state.slopes[last] {
-      setProductOfElements(rows * outputs, current, cotangent, slope)
-    } else {
-      current.update(from: cotangent, count: rows * outputs)
-    }
+    multiplyBySlope(last, state, cotangent, into: current)
     for index in layers.indices.reversed() {
       let layer = layers[index]
       if let curvature = state.curvatures[index] {
@@ -330,10 +362,11 @@ extension DenseNetwork {
       }
       addWeightGradient(index, current, state, gradient)
       if index == 0 { return }
-      let kept = state.cotangents[index]
+      let kept = UnsafePointer(state.cotangents[index]!)
       addWeightProduct(layer, rows, kept, (UnsafePointer(scratch.tangents[index - 1]), layer.inputs), gradient)
-      multiplyByWeights(layer, parameters, rows, current, start: .zero, next)
-      multiplyByWeights(layer, direction, rows, kept, start: .present, next, end: slopeFactor(index - 1, state))
+      multiplyByWeights(
+        layer, parameters, rows, current, start: .zero, next, end: slopeFactor(index - 1, state),
+        second: (kept, direction))
       swap(&current, &next)
     }
   }
