@@ -224,12 +224,7 @@ static taskmet_status call_trainer_save(world *w) {
 static taskmet_status call_trainer_load(world *w) {
     const argument a = changed_argument(w, TRAINER);
     const char *path = path_argument(w, TRAINER);
-    FILE *file = path != NULL && chance(w, 20) ? fopen(path, "r+b") : NULL;
-    if (file != NULL) {
-        fseek(file, (long)below(w, 4000), SEEK_SET);
-        if (chance(w, 80)) fputc((int)below(w, 256), file);
-        fclose(file);
-    }
+    if (chance(w, 20)) damage_file(w, path, 4000);
     return taskmet_trainer_load(a.handle, path);
 }
 

@@ -118,7 +118,7 @@ void report_status(int call, taskmet_status status) {
 
 static void remove_files(void) {
     char path[96];
-    for (const char *name = "abcd"; *name != 0; name += 1) {
+    for (const char *name = "abcdxy"; *name != 0; name += 1) {
         snprintf(path, sizeof path, "%s/%c", directory, *name);
         unlink(path);
     }
