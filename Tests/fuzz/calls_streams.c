@@ -16,7 +16,7 @@ static taskmet_status call_dataset_create_from_callback(world *w) {
     owned *owner = new_owner(w);
     stream *s = &owner->stream;
     s->rows = size_argument(w, draw_rows(w));
-    s->features = size_argument(w, w->inputs);
+    s->features = size_argument(w, chance(w, 3) ? 600 : w->inputs); /* many: the rows come in several blocks */
     s->targets = size_argument(w, w->outputs);
     s->seed = next_random(w);
     s->bad_row = chance(w, w->mischief / 2) && s->rows > 0 ? below(w, s->rows) : -1;
