@@ -48,7 +48,7 @@ files() {
     # shellcheck disable=SC2086
     "$clang" -std=c11 -O1 -g $warnings -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Iinclude \
       -c "$here/$target.c" -o "$out/targets/$target.o"
-    local parts=("$modules"/TaskMetSwift.build/*.o)
+    local parts=("$modules"/TaskMetSwift.build/*.o "$modules"/CKernels.build/*.o)
     [ $target != fuzz_readers ] || parts+=("$modules"/TaskMetExperiments.build/*.o "$out/targets/readers.o")
     swiftc "${flags[@]}" -static-stdlib -use-ld=lld "${parts[@]}" "$out/targets/$target.o" -o "$out/$target"
   done
