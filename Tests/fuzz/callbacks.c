@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 void release_owned(void *user) {
     owned *owner = user;
@@ -32,6 +33,11 @@ static double bad_number(world *w) {
 static int32_t answer(world *w, double *numbers, int64_t count) {
     static const int32_t returns[] = {TASKMET_CALLBACK_REJECT, TASKMET_CALLBACK_STOP, TASKMET_CALLBACK_ERROR, 4, -1, 17,
                                       INT32_MIN, INT32_MAX};
+    if (w->split) { /* a program is a function of its seed: nothing is drawn */
+        uint64_t bits = 0;
+        if (numbers != NULL && count > 0) memcpy(&bits, numbers, sizeof bits);
+        return (int64_t)(scrambled(bits) % 1000) < w->mischief ? TASKMET_CALLBACK_ERROR : TASKMET_CALLBACK_OK;
+    }
     /* The library's own threads call too: a program's choices are this thread's. */
     if (!pthread_equal(pthread_self(), w->thread) || w->frame == NULL) return TASKMET_CALLBACK_OK;
     if (chance(w, 5)) call_back(w);

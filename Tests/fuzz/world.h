@@ -81,6 +81,7 @@ typedef struct world {
     owned *owners;
     frame *frame;
     int nested; /* calls made by the callbacks of the present call */
+    int split;  /* which thread calls back is left to chance in it: callbacks misbehave by their numbers alone */
     pthread_t thread;
     const char *directory; /* for the program's files */
     taskmet_predictor *probe_predictor;
