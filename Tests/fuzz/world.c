@@ -32,9 +32,12 @@ int wrong(world *w) { return below(w, 1000) < 5 * w->badness; }
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Numbers                                                                                                          */
 
+/* A size may be the wrong one of another argument, and the largest there is. */
+static int64_t plus(int64_t size, int64_t more) { return (int64_t)((uint64_t)size + (uint64_t)more); }
+
 int64_t size_argument(world *w, int64_t right) {
     if (!wrong(w)) return right;
-    const int64_t sizes[] = {right - 1,        right + 1,        0,         -1,       right + 7, INT64_C(1) << 31,
+    const int64_t sizes[] = {plus(right, -1),  plus(right, 1),   0,         -1,       plus(right, 7), INT64_C(1) << 31,
                              INT64_C(1) << 32, INT64_C(1) << 62, INT64_MAX, INT64_MIN};
     return sizes[below(w, 10)];
 }
@@ -49,9 +52,11 @@ int64_t dimension_argument(world *w, int64_t right) {
 }
 
 int64_t stride_argument(world *w, int64_t columns) {
-    if (chance(w, 20)) return columns + 1 + below(w, 3);
+    if (chance(w, 20)) return plus(columns, 1 + below(w, 3));
     if (!wrong(w)) return columns;
-    const int64_t strides[] = {columns - 1, 0, -1, -columns, INT64_C(1) << 45, INT64_C(1) << 62, INT64_MAX, INT64_MIN};
+    const int64_t opposite = plus(~columns, 1);
+    const int64_t strides[] = {plus(columns, -1), 0,         -1,       opposite, INT64_C(1) << 45,
+                               INT64_C(1) << 62,  INT64_MAX, INT64_MIN};
     return strides[below(w, 8)];
 }
 
