@@ -45,7 +45,8 @@ static void write_header(world *w, FILE *file, int64_t rows, int64_t columns) {
     const int version = wrong(w) ? (int)below(w, 256) : 1 + (int)below(w, 2);
     const size_t prefix = version == 1 ? 10 : 12;
     const size_t length = (prefix + strlen(text) + 1 + 63) / 64 * 64 - prefix;
-    const unsigned char start[12] = {0x93, 'N', 'U', 'M', 'P', 'Y', (unsigned char)version, 0, (unsigned char)length, 0};
+    const unsigned char start[12] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', (unsigned char)version, 0, (unsigned char)length, 0, 0, 0};
     fwrite(start, 1, prefix, file);
     fprintf(file, "%-*s\n", (int)length - 1, text);
 }
@@ -71,7 +72,7 @@ static const char *write_matrix(world *w, const char *name, int64_t rows, int64_
 
 /* An open file that loses its end fails the calls that read it, from then on. */
 static void shorten(world *w, const char *path) {
-    if (path == NULL || !chance(w, w->mischief / 2)) return;
+    if (path == NULL || !chance(w, w->mischief)) return;
     if (truncate(path, (off_t)below(w, 300)) != 0) return; /* it is not there, or a directory */
 }
 

@@ -12,7 +12,8 @@ out=$(cd "$here/../.." && pwd)/.build/fuzz
 seconds=${1:?usage: run.sh SECONDS [FUZZER...]}
 shift
 fuzzers=("$@")
-[ ${#fuzzers[@]} -gt 0 ] || fuzzers=(fuzz_api fuzz_api_asan fuzz_model_file fuzz_checkpoint fuzz_options fuzz_npy fuzz_readers)
+[ ${#fuzzers[@]} -gt 0 ] ||
+  fuzzers=(fuzz_api fuzz_api_asan fuzz_model_file fuzz_checkpoint fuzz_options fuzz_npy fuzz_readers)
 
 # OpenBLAS's own threads are not what is tested, and an old core's kernels are nobody's choice.
 export OPENBLAS_NUM_THREADS=1

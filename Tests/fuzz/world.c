@@ -464,10 +464,11 @@ static void need(taskmet_status status) {
 void begin_world(world *w, uint64_t seed, const char *directory) {
     static const int badness[] = {0, 2, 8, 30}, mischief[] = {0, 2, 10, 30};
     static const char *const first[] = {
-        "dataset_create", "dataset_create", "dataset_create_from_callback", "dataset_set_instances", "dataset_set_instances", "predictor_create_linear",
-        "predictor_create_mlp", "metric_create_constant", "metric_create_conditional", "workspace_create",
-        "task_create_callback", "trainer_create", "trainer_create", "trainer_add_task", "trainer_add_task",
-        "dataset_create", "linearization_create", "optimizer_create_adam"};
+        "dataset_create", "dataset_create", "dataset_create_from_callback", "dataset_set_instances",
+        "dataset_set_instances", "predictor_create_linear", "predictor_create_mlp",
+        "metric_create_constant", "metric_create_conditional", "workspace_create", "task_create_callback",
+        "trainer_create", "trainer_create", "trainer_add_task", "trainer_add_task", "dataset_create",
+        "linearization_create", "optimizer_create_adam"};
     memset(w, 0, sizeof *w);
     w->random = seed * UINT64_C(0xD1342543DE82EF95) + 1;
     w->directory = directory;
