@@ -55,3 +55,44 @@ taskmet_status taskmet_task_create_callback(taskmet_task_fn fn, void *user, void
     if (status != TASKMET_OK && free_user != NULL && breaks("free")) free_user(user);
     return status;
 }
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* A reader before the caller's                                                                                     */
+
+typedef struct reader {
+    taskmet_read_fn read;
+    void *user;
+    void (*free_user)(void *user);
+    int64_t features, targets;
+} reader;
+
+/* Asks for rows that are not wanted, in room that is not all NaN. */
+static int32_t read_otherwise(void *user, int64_t first_row, int64_t count, double *x, double *y) {
+    const reader *r = user;
+    if (breaks("room")) x[0] = 0;
+    return r->read(r->user, breaks("rows") ? first_row + 1 : first_row, count, x, y);
+}
+
+/* Reads once more after the end. */
+static void free_reader(void *user) {
+    reader *r = user;
+    r->free_user(r->user);
+    double *row = breaks("late") ? calloc((size_t)(r->features + r->targets), sizeof *row) : NULL;
+    if (row != NULL) r->read(r->user, 0, 1, row, row + r->features);
+    free(row);
+    free(r);
+}
+
+taskmet_status taskmet_dataset_create_from_callback(int64_t rows, int64_t features, int64_t targets,
+                                                    taskmet_read_fn read, void *user, void (*free_user)(void *user),
+                                                    taskmet_dataset **dataset) {
+    if (read == NULL || !(breaks("room") || breaks("rows") || breaks("late")))
+        return REAL(taskmet_dataset_create_from_callback)(rows, features, targets, read, user, free_user, dataset);
+    reader *r = malloc(sizeof *r);
+    if (r == NULL) abort();
+    *r = (reader){read, user, free_user, features, targets};
+    const taskmet_status status = REAL(taskmet_dataset_create_from_callback)(rows, features, targets, read_otherwise, r,
+                                                                             free_reader, dataset);
+    if (status != TASKMET_OK) free(r);
+    return status;
+}

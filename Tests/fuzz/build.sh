@@ -31,8 +31,8 @@ api() {
   bash "$here/list_functions.sh" include/taskmet.h "$out/targets"
   # shellcheck disable=SC2086
   "$compiler" -std=c11 -O1 -gdwarf-4 $warnings "$@" -Iinclude -I"$out/targets" \
-    "$here"/{fuzz_api,calls,calls_data,calls_predictor,calls_metric,calls_learning,calls_tasks,calls_trainer}.c \
-    "$here"/{callbacks,world}.c -o "$out/$program" \
+    "$here"/{fuzz_api,calls,calls_data,calls_streams,calls_predictor,calls_metric,calls_learning,calls_tasks}.c \
+    "$here"/{calls_trainer,callbacks,world}.c -o "$out/$program" \
     -L"$directory" -Wl,-rpath,"$root/$directory" -ltaskmet -lm -pthread "${libraries[@]}"
 }
 libraries=()
@@ -44,11 +44,11 @@ files() {
   local modules=$objects/release
   swiftc -O -parse-as-library "${flags[@]}" -I "$modules/Modules" -I Sources/CTaskMet -I Sources/COpenBLAS \
     -module-name FuzzReaders -c "$here/readers.swift" -o "$out/targets/readers.o"
-  for target in fuzz_model_file fuzz_checkpoint fuzz_options fuzz_readers; do
+  for target in fuzz_model_file fuzz_checkpoint fuzz_options fuzz_npy fuzz_readers; do
     # shellcheck disable=SC2086
     "$clang" -std=c11 -O1 -g $warnings -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Iinclude \
       -c "$here/$target.c" -o "$out/targets/$target.o"
-    local parts=("$modules"/TaskMetSwift.build/*.o)
+    local parts=("$modules"/TaskMetSwift.build/*.o "$modules"/CKernels.build/*.o)
     [ $target != fuzz_readers ] || parts+=("$modules"/TaskMetExperiments.build/*.o "$out/targets/readers.o")
     swiftc "${flags[@]}" -static-stdlib -use-ld=lld "${parts[@]}" "$out/targets/$target.o" -o "$out/$target"
   done

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 void release_owned(void *user) {
     owned *owner = user;
@@ -32,6 +33,11 @@ static double bad_number(world *w) {
 static int32_t answer(world *w, double *numbers, int64_t count) {
     static const int32_t returns[] = {TASKMET_CALLBACK_REJECT, TASKMET_CALLBACK_STOP, TASKMET_CALLBACK_ERROR, 4, -1, 17,
                                       INT32_MIN, INT32_MAX};
+    if (w->split) { /* a program is a function of its seed: nothing is drawn */
+        uint64_t bits = 0;
+        if (numbers != NULL && count > 0) memcpy(&bits, numbers, sizeof bits);
+        return (int64_t)(scrambled(bits) % 1000) < w->mischief ? TASKMET_CALLBACK_ERROR : TASKMET_CALLBACK_OK;
+    }
     /* The library's own threads call too: a program's choices are this thread's. */
     if (!pthread_equal(pthread_self(), w->thread) || w->frame == NULL) return TASKMET_CALLBACK_OK;
     if (chance(w, 5)) call_back(w);
@@ -103,11 +109,68 @@ int32_t probe_callback(void *user, const taskmet_task_batch *batch, double *loss
     const size_t rows = (size_t)batch->rows, instances = (size_t)batch->instance_count;
     uint64_t hash = mix(0, batch->offsets, (instances + 1) * sizeof(int64_t));
     hash = mix(hash, batch->targets, rows * (size_t)batch->outputs * sizeof(double));
-    hash = mix(hash, batch->inputs, rows * (size_t)batch->features * sizeof(double));
+    if (batch->inputs != NULL) /* of all rows of a streamed dataset there are none */
+        hash = mix(hash, batch->inputs, rows * (size_t)batch->features * sizeof(double));
     for (size_t k = 0; batch->context != NULL && k < instances; k += 1)
         hash = mix(hash, batch->context[k], (size_t)batch->context_counts[k] * sizeof(double));
     *loss = (double)(hash >> 12);
     return TASKMET_CALLBACK_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+/* A streamed dataset's reader                                                                                      */
+
+/* What the library promises of a reading. */
+static int is_promised(const owned *owner, int64_t first_row, int64_t count) {
+    const stream *s = &owner->stream;
+    if (owner->released > 0) report_finding("a reader was called after its free_user");
+    const int there = first_row >= 0 && count >= 1 && first_row <= s->rows - count;
+    if (!there)
+        report_finding("a reader was asked for %lld rows from row %lld on, of %lld", (long long)count,
+                       (long long)first_row, (long long)s->rows);
+    const int64_t most = (1 << 16) / (s->features + s->targets);
+    if (there && count > 128 && count > most)
+        report_finding("a reader was asked for %lld rows of %lld numbers at once", (long long)count,
+                       (long long)(s->features + s->targets));
+    return there;
+}
+
+/* Numbers in [-2, 2), in room that is all NaN. */
+static void fill_rows(uint64_t seed, int64_t first_row, int64_t count, int64_t columns, double *out) {
+    int filled = 1;
+    for (int64_t k = 0; k < count * columns; k += 1) {
+        filled &= isnan(out[k]) != 0;
+        out[k] = (double)(int64_t)scrambled(seed + (uint64_t)(first_row * columns + k)) / 4611686018427387904.0;
+    }
+    if (!filled) report_finding("a reader got room that is not filled with NaN");
+}
+
+/* How the reading of a bad row fails: the same way each time, and on any thread. */
+static int32_t fail_reading(const stream *s, int64_t first_row, double *x, double *y) {
+    const int64_t row = s->bad_row - first_row;
+    switch (s->seed % 5) {
+    case 0: return TASKMET_CALLBACK_ERROR;
+    case 1: return (int32_t)(s->seed >> 32 | 4); /* no answer that there is */
+    case 2: x[row * s->features] = NAN; return TASKMET_CALLBACK_OK;
+    case 3: y[(row + 1) * s->targets - 1] = INFINITY; return TASKMET_CALLBACK_OK;
+    default: return TASKMET_CALLBACK_REJECT;
+    }
+}
+
+/* So many rows may be split between threads, as chance will have it, and a program is a function of its seed: what is
+ * drawn in answer() would not be. */
+enum { SPLIT_ROWS = 384 };
+
+int32_t read_callback(void *user, int64_t first_row, int64_t count, double *x, double *y) {
+    const owned *owner = user;
+    const stream *s = &owner->stream;
+    if (!is_promised(owner, first_row, count)) return TASKMET_CALLBACK_ERROR;
+    fill_rows(s->seed, first_row, count, s->features, x);
+    fill_rows(~s->seed, first_row, count, s->targets, y);
+    if (s->bad_row >= first_row && s->bad_row - first_row < count) return fail_reading(s, first_row, x, y);
+    if (s->rows >= SPLIT_ROWS) return TASKMET_CALLBACK_OK;
+    const int32_t first = answer(owner->world, x, count * s->features);
+    return first != TASKMET_CALLBACK_OK ? first : answer(owner->world, y, count * s->targets);
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */

@@ -49,7 +49,8 @@ static void collect(const call *table) {
 }
 
 void collect_calls(void) {
-    const call *const tables[] = {data_calls, predictor_calls, metric_calls, learning_calls, task_calls, trainer_calls};
+    const call *const tables[] = {data_calls,     stream_calls, predictor_calls, metric_calls,
+                                  learning_calls, task_calls,   trainer_calls};
     int missing = 0;
     for (size_t k = 0; k < sizeof tables / sizeof tables[0]; k += 1) collect(tables[k]);
     for (size_t k = 0; k < FUNCTIONS; k += 1) {

@@ -221,7 +221,10 @@ static taskmet_status call_task_create_lodl(world *w) {
     o->struct_size = struct_size_argument(w, sizeof *o);
     if (o->struct_size > sizeof *o) o->struct_size = 3;
     taskmet_task **made = (taskmet_task **)output_handle(w);
-    return adopt(w, TASK, taskmet_task_create_lodl(a.handle, d.handle, o, made), (void **)made);
+    w->split = o->threads > 1;
+    const taskmet_status status = taskmet_task_create_lodl(a.handle, d.handle, o, made);
+    w->split = 0;
+    return adopt(w, TASK, status, (void **)made);
 }
 
 static taskmet_status call_task_lodl_fit_quality(world *w) {

@@ -157,18 +157,35 @@ static void limit(world *w, const argument *a) {
         taskmet_trainer_set_int(a->handle, limits[k].name, 2 + below(w, limits[k].most));
 }
 
+/* Whether its losses are fitted by several threads, which call the task. */
+static int is_split(const taskmet_trainer *trainer) {
+    int64_t threads = 1;
+    const char *method = "";
+    if (taskmet_trainer_get_int(trainer, "threads", &threads) != TASKMET_OK) return 0;
+    return threads > 1 && taskmet_trainer_get_string(trainer, "method", &method) == TASKMET_OK &&
+           strcmp(method, "lodl") == 0;
+}
+
 static taskmet_status call_trainer_step(world *w) {
     const argument a = changed_argument(w, TRAINER);
     limit(w, &a);
     disturb(w, &a); /* by limit */
-    return taskmet_trainer_step(a.handle, output_struct(w, sizeof(taskmet_record)));
+    taskmet_record *record = output_struct(w, sizeof *record);
+    w->split = is_split(a.handle);
+    const taskmet_status status = taskmet_trainer_step(a.handle, record);
+    w->split = 0;
+    return status;
 }
 
 static taskmet_status call_trainer_fit(world *w) {
     const argument a = changed_argument(w, TRAINER);
     limit(w, &a);
     disturb(w, &a); /* what went well before a failure stays */
-    return taskmet_trainer_fit(a.handle, output_struct(w, sizeof(taskmet_fit_report)));
+    taskmet_fit_report *report = output_struct(w, sizeof *report);
+    w->split = is_split(a.handle);
+    const taskmet_status status = taskmet_trainer_fit(a.handle, report);
+    w->split = 0;
+    return status;
 }
 
 static taskmet_status call_trainer_stop(world *w) {
@@ -224,12 +241,7 @@ static taskmet_status call_trainer_save(world *w) {
 static taskmet_status call_trainer_load(world *w) {
     const argument a = changed_argument(w, TRAINER);
     const char *path = path_argument(w, TRAINER);
-    FILE *file = path != NULL && chance(w, 20) ? fopen(path, "r+b") : NULL;
-    if (file != NULL) {
-        fseek(file, (long)below(w, 4000), SEEK_SET);
-        if (chance(w, 80)) fputc((int)below(w, 256), file);
-        fclose(file);
-    }
+    if (chance(w, 20)) damage_file(w, path, 4000);
     return taskmet_trainer_load(a.handle, path);
 }
 

@@ -4,10 +4,11 @@
  *     fuzz_api [--seed S] [--programs N] [--seconds T] [--state FILE] [--memory MB] [--trace] [--list]
  *
  * A program is a function of its seed (and of the compiler, to which C leaves the order of arguments; build.sh takes
- * the same one for all builds); seeds are counted up from S (1). It stops after N programs or T seconds (without both:
- * after 1000 programs). With --state the next seed and the totals are read from the file, if it is there, and written
- * to it every 200 programs, so that runs add up. --trace runs in this process, and tells every call: what to do with a
- * reported seed (fuzz_api --seed S --programs 1 --trace). --list names the functions that are called.
+ * the same one for all builds; and of the clock, where a trainer asks its interrupt callback); seeds are counted up
+ * from S (1). It stops after N programs or T seconds (without both: after 1000 programs). With --state the next seed
+ * and the totals are read from the file, if it is there, and written to it every 200 programs, so that runs add up.
+ * --trace runs in this process, and tells every call: what to do with a reported seed (fuzz_api --seed S --programs 1
+ * --trace). --list names the functions that are called.
  *
  * Programs run in a child process, which keeps its place in shared memory: the parent tells it when the child has died
  * of a signal, or has been in one call for too long, and goes on behind that program. What the child writes to stdout
@@ -118,7 +119,7 @@ void report_status(int call, taskmet_status status) {
 
 static void remove_files(void) {
     char path[96];
-    for (const char *name = "abcd"; *name != 0; name += 1) {
+    for (const char *name = "abcdxy"; *name != 0; name += 1) {
         snprintf(path, sizeof path, "%s/%c", directory, *name);
         unlink(path);
     }

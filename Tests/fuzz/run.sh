@@ -2,7 +2,7 @@
 # run.sh SECONDS [FUZZER...]: runs each fuzzer for so long; all of them unless some are named:
 #   fuzz_api         random programs against the release library, sizes limited by the address space
 #   fuzz_api_asan    the same against the library with AddressSanitizer
-#   fuzz_model_file fuzz_checkpoint fuzz_options fuzz_readers         libFuzzer targets
+#   fuzz_model_file fuzz_checkpoint fuzz_options fuzz_npy fuzz_readers    libFuzzer targets
 # What is there in .build/fuzz is gone on with: seeds and totals (*.state), corpora (corpus/). Inputs that broke
 # something are in .build/fuzz/crashes. The last line is "fuzz: N passed, M failed".
 set -uo pipefail
@@ -12,7 +12,8 @@ out=$(cd "$here/../.." && pwd)/.build/fuzz
 seconds=${1:?usage: run.sh SECONDS [FUZZER...]}
 shift
 fuzzers=("$@")
-[ ${#fuzzers[@]} -gt 0 ] || fuzzers=(fuzz_api fuzz_api_asan fuzz_model_file fuzz_checkpoint fuzz_options fuzz_readers)
+[ ${#fuzzers[@]} -gt 0 ] ||
+  fuzzers=(fuzz_api fuzz_api_asan fuzz_model_file fuzz_checkpoint fuzz_options fuzz_npy fuzz_readers)
 
 # OpenBLAS's own threads are not what is tested, and an old core's kernels are nobody's choice.
 export OPENBLAS_NUM_THREADS=1
@@ -32,7 +33,7 @@ run_api() {
 
 run_file() {
   local corpus=$out/corpus/$1 seeds=$out/seeds
-  mkdir -p "$corpus" "$out/crashes/$1" "$seeds"/fuzz_{model_file,checkpoint,options,readers}
+  mkdir -p "$corpus" "$out/crashes/$1" "$seeds"/fuzz_{model_file,checkpoint,options,npy,readers}
   # Fresh files too: the format may have grown since the committed ones.
   "$out/make_corpus" "$seeds" || return 1
   ASAN_OPTIONS=$ASAN_OPTIONS:handle_abort=0 "$out/$1" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=4096 \

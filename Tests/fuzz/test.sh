@@ -40,7 +40,7 @@ check "a program is a function of its seed" same_program_twice
 check "a state file adds runs up" adds_up
 check "300 random programs find nothing" "$out/fuzz_api" --programs 300
 check "... nor through a library that breaks nothing" env LD_PRELOAD="$out/libbroken.so" "$out/fuzz_api" --programs 60
-for promise in crash abort print nan overrun output status contents message leak free; do
+for promise in crash abort print nan overrun output status contents message leak free rows room late; do
   check "a broken promise is found: $promise" finds $promise
 done
 echo "fuzzers: $passed passed, $failed failed"

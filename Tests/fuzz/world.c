@@ -13,13 +13,13 @@ enum { CANARY = 16, SENTINEL = 0xA5, SANE = 1 << 12, KEPT_PARAMETERS = 4096 };
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Choices                                                                                                          */
 
-uint64_t next_random(world *w) { /* splitmix64 */
-    w->random += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = w->random;
+uint64_t scrambled(uint64_t z) {
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
     return z ^ (z >> 31);
 }
+
+uint64_t next_random(world *w) { return scrambled(w->random += UINT64_C(0x9E3779B97F4A7C15)); }
 
 int64_t below(world *w, int64_t bound) { return (int64_t)(next_random(w) % (uint64_t)bound); }
 
@@ -32,9 +32,12 @@ int wrong(world *w) { return below(w, 1000) < 5 * w->badness; }
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Numbers                                                                                                          */
 
+/* A size may be the wrong one of another argument, and the largest there is. */
+static int64_t plus(int64_t size, int64_t more) { return (int64_t)((uint64_t)size + (uint64_t)more); }
+
 int64_t size_argument(world *w, int64_t right) {
     if (!wrong(w)) return right;
-    const int64_t sizes[] = {right - 1,        right + 1,        0,         -1,       right + 7, INT64_C(1) << 31,
+    const int64_t sizes[] = {plus(right, -1),  plus(right, 1),   0,         -1,       plus(right, 7), INT64_C(1) << 31,
                              INT64_C(1) << 32, INT64_C(1) << 62, INT64_MAX, INT64_MIN};
     return sizes[below(w, 10)];
 }
@@ -49,9 +52,11 @@ int64_t dimension_argument(world *w, int64_t right) {
 }
 
 int64_t stride_argument(world *w, int64_t columns) {
-    if (chance(w, 20)) return columns + 1 + below(w, 3);
+    if (chance(w, 20)) return plus(columns, 1 + below(w, 3));
     if (!wrong(w)) return columns;
-    const int64_t strides[] = {columns - 1, 0, -1, -columns, INT64_C(1) << 45, INT64_C(1) << 62, INT64_MAX, INT64_MIN};
+    const int64_t opposite = plus(~columns, 1);
+    const int64_t strides[] = {plus(columns, -1), 0,         -1,       opposite, INT64_C(1) << 45,
+                               INT64_C(1) << 62,  INT64_MAX, INT64_MIN};
     return strides[below(w, 8)];
 }
 
@@ -89,6 +94,14 @@ const char *path_argument(world *w, kind k) {
         memset(path + strlen(path), 'x', 5000); /* longer than a name may be */
         return path;
     }
+}
+
+void damage_file(world *w, const char *path, int64_t size) {
+    FILE *file = path == NULL ? NULL : fopen(path, "r+b");
+    if (file == NULL) return;
+    fseek(file, (long)below(w, size), SEEK_SET);
+    if (chance(w, 80)) fputc((int)below(w, 256), file);
+    fclose(file);
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */
@@ -282,8 +295,8 @@ taskmet_status adopt(world *w, kind k, taskmet_status status, void **made) {
     }
     object new = {.handle = *made, .disturbed = 1};
     look_at(&new, k);
-    const int large =
-        new.count > KEPT_PARAMETERS || new.rows > KEPT_PARAMETERS || new.inputs > SANE || new.outputs > 64;
+    const int large = new.count > KEPT_PARAMETERS || new.rows > KEPT_PARAMETERS || new.inputs > SANE ||
+                      new.outputs > 64 || new.rows * new.outputs > KEPT_PARAMETERS;
     if (k != TRAINER && large)
         destroy_object(k, *made); /* too slow to go on with */
     else
@@ -451,10 +464,11 @@ static void need(taskmet_status status) {
 void begin_world(world *w, uint64_t seed, const char *directory) {
     static const int badness[] = {0, 2, 8, 30}, mischief[] = {0, 2, 10, 30};
     static const char *const first[] = {
-        "dataset_create", "dataset_create", "dataset_set_instances", "dataset_set_instances", "predictor_create_linear",
-        "predictor_create_mlp", "metric_create_constant", "metric_create_conditional", "workspace_create",
-        "task_create_callback", "trainer_create", "trainer_create", "trainer_add_task", "trainer_add_task",
-        "dataset_create", "linearization_create", "optimizer_create_adam"};
+        "dataset_create", "dataset_create", "dataset_create_from_callback", "dataset_set_instances",
+        "dataset_set_instances", "predictor_create_linear", "predictor_create_mlp",
+        "metric_create_constant", "metric_create_conditional", "workspace_create", "task_create_callback",
+        "trainer_create", "trainer_create", "trainer_add_task", "trainer_add_task", "dataset_create",
+        "linearization_create", "optimizer_create_adam"};
     memset(w, 0, sizeof *w);
     w->random = seed * UINT64_C(0xD1342543DE82EF95) + 1;
     w->directory = directory;

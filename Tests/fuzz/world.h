@@ -30,11 +30,18 @@ typedef enum kind { DATASET, PREDICTOR, METRIC, WORKSPACE, LINEARIZATION, OPTIMI
 enum { MOST_OBJECTS = 6, MOST_DESTROYED = 6, MOST_OUTPUTS = 8, MOST_DEPTH = 2 };
 enum { MOST_STATUS = TASKMET_ERROR_UNSUPPORTED };
 
+/* A streamed dataset's rows, the same at each reading. Readings of bad_row (-1: none) fail. */
+typedef struct stream {
+    int64_t rows, features, targets, bad_row;
+    uint64_t seed;
+} stream;
+
 /* A pointer that the caller hands over with a function that gives it back. */
 typedef struct owned {
     struct world *world;
     int taken, released;
     double *x, *y; /* a borrowed dataset's data, which end when they are given back */
+    stream stream;
     struct owned *next;
 } owned;
 
@@ -74,6 +81,7 @@ typedef struct world {
     owned *owners;
     frame *frame;
     int nested; /* calls made by the callbacks of the present call */
+    int split;  /* which thread calls back is left to chance in it: callbacks misbehave by their numbers alone */
     pthread_t thread;
     const char *directory; /* for the program's files */
     taskmet_predictor *probe_predictor;
@@ -90,7 +98,8 @@ typedef struct call {
     taskmet_status (*run)(world *); /* draws arguments and calls; TASKMET_OK for a function without a status */
 } call;
 
-extern const call data_calls[], predictor_calls[], metric_calls[], learning_calls[], task_calls[], trainer_calls[];
+extern const call data_calls[], stream_calls[], predictor_calls[], metric_calls[], learning_calls[], task_calls[],
+    trainer_calls[];
 
 /* All of them, in one table, and what the header says of each; ends the process where the two differ. */
 void collect_calls(void);
@@ -120,6 +129,7 @@ void report_status(int call, taskmet_status status);
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Choices                                                                                                          */
 
+uint64_t scrambled(uint64_t); /* splitmix64 */
 uint64_t next_random(world *);
 int64_t below(world *, int64_t bound); /* 0 .. bound - 1 */
 int chance(world *, int percent);
@@ -153,6 +163,9 @@ double positive_argument(world *); /* about 1 */
 double share_argument(world *);    /* in (0, 1) */
 /* Of a file: mostly the one that objects of this kind are saved to. */
 const char *path_argument(world *, kind);
+
+/* Changes a byte of a file, or makes it longer by one; nothing where there is no file. */
+void damage_file(world *, const char *path, int64_t size);
 
 /* Memory until the call ends. */
 void *memory(world *, size_t size);
@@ -195,6 +208,7 @@ int32_t oracle_callback(void *user, const taskmet_oracle_batch *batch, double *d
 int32_t losses_callback(void *user, const taskmet_task_batch *batch, double *losses);
 enum { CALLBACK_PARAMETERS = 3 }; /* of a predictor made of these; it has the world's number of outputs */
 extern const taskmet_predictor_callbacks predictor_callbacks;
+int32_t read_callback(void *user, int64_t first_row, int64_t count, double *x, double *y);
 /* user is the world. */
 int32_t progress_callback(void *user, const taskmet_record *record);
 int32_t interrupt_callback(void *user);
