@@ -29,6 +29,7 @@ class Size:
     metric_hidden: tuple[int, ...] | None  # None: a constant metric
     steps: int
     output_activation: str = "identity"
+    ridge: float = 0.1  # of the hypergradient's system, so that it is positive definite
 
     @property
     def outputs(self) -> int:
@@ -65,7 +66,7 @@ SIZES = {
         Size("portfolio", 500, (28, 500, 1), "scalar", (200,), 100, "tanh"),
         Size("portfolio10000", 10_000, (28, 500, 1), "scalar", (200,), 20, "tanh"),
         Size("dynamics", 256, (6, 32, 32, 4), "diagonal", None, 200),
-        Size("large", 4096, (64, 512, 16), "full", (256,), 20),
+        Size("large", 4096, (64, 512, 16), "full", (256,), 20, ridge=10.0),
     )
 }
 

@@ -164,7 +164,7 @@ def _megabytes(value: float) -> str:
 TITLES = {
     "step": "Inner training step (Adam, metric fixed; one step)",
     "hessian": "Hessian-vector product (metric evaluated in it)",
-    "hypergradient": "Hypergradient (conjugate gradients, ridge 0.1)",
+    "hypergradient": "Hypergradient (conjugate gradients, ridge 0.1; large: 10)",
     "metric": "The metric",
     "task": "Tasks: loss and gradient, an instance",
     "run": "Whole runs",

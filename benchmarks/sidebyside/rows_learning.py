@@ -24,7 +24,6 @@ from sidebyside.problems import (
 from sidebyside.registry import OURS, Case, Contestant, NotAvailableError, row
 
 RATE = 1e-4
-RIDGE = 0.1
 # Relative residual of a solve, and the one that results are compared at.
 TOLERANCE = {"float64": 1e-6, "float32": 1e-5}
 TIGHT = {"float64": 1e-11, "float32": 1e-6}
@@ -125,7 +124,7 @@ class Residual:
         """For a solution v."""
         p = self._problem
         g = p.predictor.vjp(p.x, p.c)
-        product = taskmet.loss_hvp(p.predictor, p.metric, p.dataset, v) + RIDGE * v
+        product = taskmet.loss_hvp(p.predictor, p.metric, p.dataset, v) + p.size.ridge * v
         return float(np.linalg.norm(g - product) / np.linalg.norm(g))
 
 
@@ -145,7 +144,7 @@ def _hypergradient(size: str, precision: str, threads: int) -> Case:
     predictor, workspace = problem.predictor.copy(), taskmet.Workspace(threads)
     predictor.parameters = problem.trained
     objects = (predictor, problem.metric, problem.dataset)
-    options = {"ridge": RIDGE, "max_iterations": 1000, "workspace": workspace}
+    options = {"ridge": shape.ridge, "max_iterations": 1000, "workspace": workspace}
 
     def solve(tolerance: float) -> tuple:
         g = predictor.vjp(problem.x, problem.c)
@@ -153,8 +152,8 @@ def _hypergradient(size: str, precision: str, threads: int) -> Case:
 
     made, note = rivals(
         {
-            "torchopt": lambda: with_torch.Hypergradient(problem, RIDGE),
-            "jaxopt": lambda: with_jax.Hypergradient(problem, RIDGE),
+            "torchopt": lambda: with_torch.Hypergradient(problem, shape.ridge),
+            "jaxopt": lambda: with_jax.Hypergradient(problem, shape.ridge),
         }
     )
     residual, report = Residual(problem), solve(TOLERANCE[precision])[2]

@@ -14,7 +14,7 @@ import taskmet
 
 from sidebyside.problems import SIZES, Size, data_bytes, metric_flops, step_flops
 from sidebyside.registry import OURS, Case, Contestant, row
-from sidebyside.rows_learning import LARGE, RIDGE, TOLERANCE, problem_of
+from sidebyside.rows_learning import LARGE, TOLERANCE, problem_of
 
 FEATURES = 28
 
@@ -100,7 +100,7 @@ def _threads(size: str, kind: str) -> Case:
     else:
         predictor.parameters = problem.trained
         g = predictor.vjp(problem.x, problem.c)
-        solver = {"tolerance": TOLERANCE["float64"], "ridge": RIDGE, "max_iterations": 1000}
+        solver = {"tolerance": TOLERANCE["float64"], "ridge": problem.size.ridge, "max_iterations": 1000}
         objects = (predictor, problem.metric, problem.dataset, g)
 
         def work(threads: int) -> np.ndarray:
