@@ -175,6 +175,15 @@ def test_a_batch_can_be_kept_but_not_looked_at_later():
 # ----------------------------------------------------------------------------------------------------------------------
 # Ctrl-C
 
+
+@pytest.fixture(autouse=True)
+def interrupts_arrive():
+    """Ctrl-C raises KeyboardInterrupt here and in child processes, also where a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 INTERRUPTED = """
 import os, signal, sys, threading, time
 sys.path.insert(0, {directory!r})
