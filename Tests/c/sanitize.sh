@@ -6,7 +6,7 @@
 #   3. valgrind on random programs: no uninitialised value is used, nothing is lost (Tests/c/run.sh does the C tests).
 # TASKMET_TEST=<name> runs that C test alone. The last line is "sanitizers: N passed, M failed".
 #
-# test_memory.c limits its own memory, and is left to run.sh. OpenBLAS is not instrumented: it gets one thread, so that
+# Tests that limit or measure their own memory are left to run.sh. OpenBLAS is not instrumented: it gets one thread, so that
 # there is nothing of it to be seen. tsan.supp says what looks like a race and is none.
 set -uo pipefail
 
@@ -58,7 +58,7 @@ thread=(-fsanitize=thread -L"$swift_libraries" -Wl,-rpath,"$swift_libraries" -ld
 
 for source in "$here"/test_${TASKMET_TEST:-*}.c; do
   name=$(basename "$source" .c)
-  [ "$name" != test_memory ] || continue
+  case $name in test_memory | test_streaming_memory) continue ;; esac
   check "$name: addresses, undefined behaviour" run asan c99 "$source" "${address[@]}"
   if grep -q pthread_create "$source"; then check "$name: data races" run tsan c99 "$source" "${thread[@]}"; fi
 done
