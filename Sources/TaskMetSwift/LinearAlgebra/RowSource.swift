@@ -1,13 +1,11 @@
 // Rows that are not kept in memory: read block by block when they are needed, into memory that the reader brings.
 
-import Synchronization
-
 /// Features (rows x d) and targets (rows x n), the same at each reading.
 class RowSource {
   let rows: Int
   let features: Int
   let targets: Int
-  private let featureFingerprint = Mutex<UInt64?>(nil)
+  private let featureFingerprint = Lock<UInt64?>(nil)
 
   init(rows: Int, features: Int, targets: Int) {
     (self.rows, self.features, self.targets) = (rows, features, targets)
@@ -22,9 +20,8 @@ class RowSource {
     throw TaskMetError.unsupported("an abstract source of rows")
   }
 
-  /// How many rows are read at once where that many are wanted: 512 KiB of them, in whole tiles of 128, of which there is one
-  /// at least.
-  final var blockRows: Int { 128 * max(1, (1 << 16) / (128 * (features + targets))) }
+  /// How many rows are read at once where that many are wanted: 512 KiB of them, in whole tiles, of which there is one at least.
+  final var blockRows: Int { networkTileRows * max(1, (1 << 16) / (networkTileRows * (features + targets))) }
 
   /// Of all features; they are read for it once.
   final func fingerprint() throws -> UInt64 {

@@ -16,7 +16,7 @@ final class MetricWorkers<Scalar: BLASScalar> {
   /// For rows that belong to no loss.
   convenience init(_ metric: Metric, rows: Int) throws {
     try self.init(
-      metric, plan: RowReduction(rows: rows, tileRows: 128, vectorCount: metric.parameterCount, threads: 1))
+      metric, plan: RowReduction(rows: rows, tileRows: networkTileRows, vectorCount: metric.parameterCount, threads: 1))
   }
 
   /// mean_i tr(A_i)/n.
