@@ -6,8 +6,8 @@
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"
+#include "directory.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -109,15 +109,6 @@ static bytes contents(const char *path) {
     b.size = fread(b.at, 1, 1 << 20, file);
     fclose(file);
     return b;
-}
-
-static int entries_of(const char *path) {
-    int count = -2; /* . and .. */
-    DIR *stream = opendir(path);
-    if (stream == NULL) abort();
-    while (readdir(stream) != NULL) count += 1;
-    closedir(stream);
-    return count;
 }
 
 /* A trainer two steps on, whose first state is in test_path. */

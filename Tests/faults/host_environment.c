@@ -5,8 +5,8 @@
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"
+#include "directory.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fenv.h>
 #include <locale.h>
@@ -76,15 +76,6 @@ typedef struct state {
     cpu_set_t affinity;
 } state;
 
-static int entries(const char *path) {
-    int count = 0;
-    DIR *stream = opendir(path);
-    if (stream == NULL) abort();
-    while (readdir(stream) != NULL) count += 1;
-    closedir(stream);
-    return count;
-}
-
 static char *joined_environment(void) {
     size_t size = 1;
     for (char **entry = environ; *entry != NULL; entry += 1) size += strlen(*entry) + 1;
@@ -119,8 +110,8 @@ static state look(void) {
     s.rounding = fegetround();
     s.exceptions_enabled = fegetexcept();
     s.mxcsr_control = floating_control();
-    s.descriptors = entries("/proc/self/fd");
-    s.threads = entries("/proc/self/task");
+    s.descriptors = entries_of("/proc/self/fd");
+    s.threads = entries_of("/proc/self/task");
     s.blas_threads = openblas_get_num_threads();
     sched_getaffinity(0, sizeof s.affinity, &s.affinity);
     return s;

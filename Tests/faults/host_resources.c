@@ -5,22 +5,13 @@
  */
 #define _GNU_SOURCE
 #include "../c/trainer_fixture.h"
+#include "directory.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <pthread.h>
 
 static const shape network = {60, 2, 2, 2, 8, 20}, linear = {60, 2, 2, 2, 0, 20}, many = {900, 3, 2, 2, 40, 60};
 #define SHORT "warmup_iterations=3 inner_iterations=2 "
-
-static int entries_of(const char *path) {
-    int count = 0;
-    DIR *stream = opendir(path);
-    if (stream == NULL) abort();
-    while (readdir(stream) != NULL) count += 1;
-    closedir(stream);
-    return count;
-}
 
 static void use(const shape *size, const char *options) {
     setup s;
