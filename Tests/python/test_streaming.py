@@ -133,6 +133,26 @@ def test_an_exception_on_a_thread_of_the_library_comes_out():
     taskmet.loss_value_and_gradient(*models(), good, workspace=taskmet.Workspace(2))
 
 
+def test_what_another_thread_raised_too_is_not_left_to_later_calls():
+    home = threading.get_ident()
+    away = threading.Event()
+
+    def fail(first, count):
+        if threading.get_ident() == home:
+            away.wait(10)
+            raise Custom("at home")
+        away.set()
+        raise Custom("elsewhere")
+
+    data = taskmet.Dataset.from_blocks(fail, ROWS, FEATURES, TARGETS)
+    with pytest.raises(Custom):
+        taskmet.loss_value_and_gradient(*models(), data, workspace=taskmet.Workspace(2))
+    assert away.is_set()
+    bad = taskmet.Dataset.from_blocks(lambda first, count: (X[:count], Y[:count] * np.nan), 100, FEATURES, TARGETS)
+    with pytest.raises(taskmet.CallbackError, match="must be finite"):
+        taskmet.loss_value(*models(), bad)
+
+
 @pytest.mark.parametrize(
     ("block", "error", "message"),
     [

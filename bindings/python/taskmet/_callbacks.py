@@ -2,7 +2,8 @@
 
 An exception must not enter native code. `entry` wraps each function that the library calls: what it raises is kept
 with the native call in progress on its thread, the library is told to stop, and `call`, which made that native call,
-raises the same exception again.
+raises the same exception again. What is raised on a thread of the library's own is kept apart, for the call that fails
+because of it.
 
 Ctrl-C needs care: Python raises KeyboardInterrupt at the first instruction of whatever function runs next, which
 would be the wrapper's own, outside its `try`. So while native code runs, a handler of ours takes the signal, and
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmet import _native
-from taskmet.errors import Reject, Stop, TaskMetError
+from taskmet.errors import CallbackError, Reject, Stop, TaskMetError
 
 OK, REJECT, STOP, ERROR = (_native.CALLBACK[name] for name in ("ok", "reject", "stop", "error"))
 
@@ -42,6 +43,42 @@ class _Calls(threading.local):
 
 
 _calls = _Calls()
+
+
+class _Elsewhere:
+    """What functions raised on threads of the library's own, while any thread's native call is in progress.
+
+    Which call such a thread works for is not known here: where native calls of several threads fail in callbacks at
+    once, one may raise what belongs to the other.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.calls = 0
+        self.exceptions: list[BaseException] = []
+
+    def begin(self) -> int:
+        """A call begins; the answer tells what is raised from now on."""
+        with self.lock:
+            self.calls += 1
+            return len(self.exceptions)
+
+    def keep(self, exception: BaseException) -> None:
+        with self.lock:
+            if self.calls:
+                self.exceptions.append(exception)
+
+    def end(self, begun: int) -> BaseException | None:
+        """A call ends: the first exception since it began. The last call to end leaves nothing to later ones."""
+        with self.lock:
+            self.calls -= 1
+            first = next(iter(self.exceptions[begun:]), None)
+            if not self.calls:
+                self.exceptions.clear()
+            return first
+
+
+_elsewhere = _Elsewhere()
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Ctrl-C
@@ -100,27 +137,29 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
     if main:
         _interrupts.can_raise = False
     _calls.stack.append(current)
+    begun, elsewhere = _elsewhere.begin(), None
     try:
         function(*arguments)
     except TaskMetError as error:
         failure = error
     finally:
+        elsewhere = _elsewhere.end(begun)
         _calls.stack.pop()
         if main:
             _interrupts.can_raise = could_raise
         if installed:
             _interrupts.remove()
-    if failure is not None and current.exception is None:
-        current.exception = _take_failure()
     if current.exception is not None:
         failure, current.exception = current.exception, None
+    elif elsewhere is not None and isinstance(failure, CallbackError):
+        failure = elsewhere
     try:
         if main:
             _interrupts.deliver()
         if failure is not None:
             raise failure
     finally:
-        del failure  # its traceback holds this frame: without this, a cycle
+        del failure, elsewhere  # their tracebacks hold this frame: without this, a cycle
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -135,26 +174,6 @@ def register(owner: Any) -> int:
     key = next(_keys)
     _owners[key] = owner
     return key
-
-
-#: Owners whose functions the library calls on threads of its own as well; what they raise there is kept with them.
-_threaded: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def register_threaded(owner: Any) -> int:
-    """The same for an owner (with an attribute `_failure`) that is also called on threads of the library's own: the
-    native call that fails for it raises what it raised there."""
-    _threaded.add(owner)
-    return register(owner)
-
-
-def _take_failure() -> BaseException | None:
-    """What such an owner raised on a thread of the library's, once."""
-    for owner in list(_threaded):
-        failure, owner._failure = owner._failure, None
-        if failure is not None:
-            return failure
-    return None
 
 
 def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:
@@ -182,7 +201,7 @@ def entry(prototype: Any) -> Callable[[Callable[..., int | None]], Any]:
             except Stop:
                 return STOP
             except BaseException as exception:
-                _keep(exception, current, user)
+                _keep(exception, current)
                 return ERROR
 
         return prototype(enter)
@@ -197,11 +216,9 @@ def _owner(user: int) -> Any:
     return owner
 
 
-def _keep(exception: BaseException, current: _Call | None, user: int) -> None:
-    """Keeps the first exception with the call in progress; on a thread of the library's own, with the owner."""
+def _keep(exception: BaseException, current: _Call | None) -> None:
+    """Keeps the first exception with the call in progress on this thread."""
     if current is None:
-        owner = _owners.get(user)
-        if owner is not None:
-            owner._failure = exception
+        _elsewhere.keep(exception)
     elif current.exception is None:
         current.exception = exception

@@ -48,8 +48,6 @@ class _Arrays:
 class _Reader:
     """A function that gives rows in blocks, and their sizes."""
 
-    _failure: BaseException | None = None
-
     def __init__(self, read: Callable[[int, int], Any], features: int, targets: int):
         self.read, self.features, self.targets = read, features, targets
 
@@ -180,7 +178,7 @@ class Dataset(NativeObject):
         <Dataset rows=1000000000 features=2 targets=1 instances=1000000000>
         """
         reader = _Reader(read, features, targets)
-        key = _callbacks.register_threaded(reader)
+        key = _callbacks.register(reader)
         arguments = (rows, features, targets, _read, key, _release)
         handle = _create_reading(key, reader, library.dataset_create_from_callback, *arguments)
         return cls._around(handle, instances, weights, context)

@@ -165,8 +165,6 @@ class MLP(Predictor):
 class _Functions:
     """The user's functions and the predictor's sizes: what all copies of a callback predictor share."""
 
-    _failure: BaseException | None = None
-
     def __init__(self, inputs: int, outputs: int, count: int, functions: dict[str, Callable[..., ArrayLike] | None]):
         self.inputs, self.outputs, self.count, self.functions = inputs, outputs, count, functions
         self.key = _callbacks.register(self)

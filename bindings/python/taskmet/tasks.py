@@ -32,7 +32,6 @@ class Task(NativeObject):
     """Judges predictions; lower losses are better. Made as one of the classes below."""
 
     _kind = "task"
-    _failure: BaseException | None = None
 
     def _make(self) -> int:
         raise NotImplementedError(f"{type(self).__name__} is no task of its own")
@@ -143,7 +142,7 @@ class Task(NativeObject):
         return constant_name(_native.SENSE, sense.value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_handle", "_key", "_failure")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_handle", "_key")}
 
     def __reduce__(self) -> Any:
         return object.__new__, (type(self),), self.__getstate__()
@@ -598,19 +597,9 @@ class LODL(Task):
             if name not in names:
                 raise TypeError(f"unknown option {name!r}; there are {', '.join(sorted(names))}")
             setattr(options, name, value)
-        return self._fit(options)
-
-    def _fit(self, options: Any) -> int:
         handle = ctypes.c_void_p()
         arguments = (self.task.handle, self.dataset.handle, ctypes.byref(options), ctypes.byref(handle))
-        self.task._failure = None
-        try:
-            call(library.task_create_lodl, *arguments)
-        finally:
-            # What a Python task raised on one of the library's own threads.
-            failure, self.task._failure = self.task._failure, None
-            if failure is not None:
-                raise failure
+        call(library.task_create_lodl, *arguments)
         assert handle.value is not None
         return handle.value
 

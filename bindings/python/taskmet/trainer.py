@@ -30,8 +30,6 @@ Log = Callable[[str, str], None]
 class _Listener:
     """What listens to a fit: functions for records and messages."""
 
-    _failure: BaseException | None = None
-
     def __init__(self, progress: list[Callable[[Record], Any]], log: Log | None):
         self.progress, self.log = progress, log
         self.key = _callbacks.register(self)
