@@ -28,7 +28,7 @@ let package = Package(
     // Matrix products for several instruction sets, one of which is chosen when the library runs.
     .target(
       name: "CKernels",
-      exclude: ["kernels.inc", "scalar.inc"],
+      exclude: ["kernels.inc", "rectified.inc", "scalar.inc"],
       // Optimised in debug builds too; debug information that valgrind 3.19 can read.
       cSettings: [.unsafeFlags(["-O2", "-fno-math-errno", "-gdwarf-4"])]),
     .target(

@@ -28,7 +28,7 @@ struct LinearSolverTests {
     }
   }
 
-  @Test("no product is taken for A 0 at a cold start", arguments: [(LinearSolver.cg, 4), (.minres, 4), (.normalCG, 5)])
+  @Test("no product is taken for A 0 at a cold start", arguments: [(LinearSolver.cg, 3), (.minres, 3), (.normalCG, 5)])
   func coldStart(_ solver: LinearSolver, _ products: Int) throws {
     var options = SolverOptions(solver: solver, tolerance: 1e-14)
     options.maximumIterations = 2

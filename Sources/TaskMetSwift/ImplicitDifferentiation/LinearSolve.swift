@@ -81,7 +81,7 @@ private func solveWithinRange(
   }
   report.iterations = system.iterations
   report.negativeCurvature = system.negativeCurvature
-  report.residual = try system.computeResidual(isFinal: true)
+  report.residual = try system.finalResidual()
   report.converged = report.residual <= options.tolerance
   report.operatorProducts = system.products
   if options.solver == .gaussNewtonCG {
@@ -89,7 +89,7 @@ private func solveWithinRange(
     let check = try LinearSystem(
       count: count, g: g, v: v, tolerance: options.tolerance, rounding: matrices.rounding, vectors: 0,
       shifted(matrices.hessian))
-    report.residual = try check.computeResidual(isFinal: true)
+    report.residual = try check.finalResidual()
     report.operatorProducts += 1
   }
   report.solutionNorm = norm(count, v)
@@ -101,13 +101,13 @@ private func run(_ options: SolverOptions, _ system: LinearSystem) throws -> Lin
   let limit = options.iterationLimit
   switch options.solver {
   case .cg, .gaussNewtonCG:
-    try solveWithRestarts(system, limit: limit, conjugateGradients)
+    try system.solveWithRestarts(limit: limit, conjugateGradients)
     if system.brokeDown {
-      try solveWithRestarts(system, limit: limit, minimumResidual)
+      try system.solveWithRestarts(limit: limit, minimumResidual)
       return .minres
     }
   case .normalCG: try normalConjugateGradients(system, limit: limit, normalRidge: options.normalRidge)
-  case .minres: try solveWithRestarts(system, limit: limit, minimumResidual)
+  case .minres: try system.solveWithRestarts(limit: limit, minimumResidual)
   case .neumann:
     try system.computeResidual()
     try neumann(system, limit: limit, step: options.neumannStep)

@@ -51,6 +51,8 @@ final class LinearSystem {
   var operatorNorm = 0.0
   /// The solver met a direction that it can't go on from.
   var brokeDown = false
+  /// |g - A v| / |g| by a product at the solver's result.
+  private var checkedResidual: Double?
   private let memory: Buffer<Double>
   private let count64: Int
 
@@ -81,18 +83,25 @@ final class LinearSystem {
     try operation(w, out)
   }
 
-  /// The residual from its definition; returns |g - A v| / |g|. `isFinal` takes the product A v for v = 0 too, where
-  /// solvers that start there need none: whether A is finite shows in it.
+  /// The residual from its definition; returns |g - A v| / |g|. At v = 0 no product is taken.
   @discardableResult
-  func computeResidual(isFinal: Bool = false) throws -> Double {
-    if !isFinal, (0..<count).allSatisfy({ v[$0] == 0 }) {
+  func computeResidual() throws -> Double {
+    if (0..<count).allSatisfy({ v[$0] == 0 }) {
       residual.update(from: g, count: count)
-    } else {
-      try apply(v, into: residual)
-      for k in 0..<count { residual[k] = g[k] - residual[k] }
+      return relativeResidual
     }
+    return try takeResidual()
+  }
+
+  private func takeResidual() throws -> Double {
+    try apply(v, into: residual)
+    for k in 0..<count { residual[k] = g[k] - residual[k] }
     return relativeResidual
   }
+
+  /// The same for a solver's result. The product is taken at v = 0 too, since whether A is finite shows in it; not where the
+  /// solver has just taken it to see whether it is done.
+  func finalResidual() throws -> Double { try checkedResidual ?? takeResidual() }
 
   /// Notes p'Ap < 0, where that is more than rounding.
   func noteCurvature(_ p: UnsafePointer<Double>, _ ap: UnsafePointer<Double>) {
@@ -111,19 +120,21 @@ final class LinearSystem {
   var relativeResidual: Double { norm(count, residual) / gradientNorm }
 }
 
-/// Runs an iterative solver until the true residual is small enough: where the one the solver updates has drifted from it,
-/// the solver starts again from its v. `body` runs from the present v and residual, with iterations left.
-func solveWithRestarts(
-  _ system: LinearSystem, limit: Int, _ body: (LinearSystem, Int) throws -> Void
-) throws {
-  system.brokeDown = false
-  var residual = try system.computeResidual()
-  while residual > system.tolerance, system.iterations < limit {
-    let before = (residual: residual, iterations: system.iterations)
-    try body(system, limit)
-    residual = try system.computeResidual()
-    // The solver can do no more: no step, or hardly any progress.
-    if system.brokeDown { return }
-    if system.iterations == before.iterations || !(residual < 0.5 * before.residual) { return }
+extension LinearSystem {
+  /// Runs an iterative solver until the true residual is small enough: where the one the solver updates has drifted from it,
+  /// the solver starts again from its v. `body` runs from the present v and residual, with iterations left.
+  func solveWithRestarts(limit: Int, _ body: (LinearSystem, Int) throws -> Void) throws {
+    brokeDown = false
+    var residual = try checkedResidual ?? computeResidual()
+    while residual > tolerance, iterations < limit {
+      let before = (residual: residual, iterations: iterations)
+      checkedResidual = nil
+      try body(self, limit)
+      residual = try takeResidual()
+      checkedResidual = residual
+      // The solver can do no more: no step, or hardly any progress.
+      if brokeDown { return }
+      if iterations == before.iterations || !(residual < 0.5 * before.residual) { return }
+    }
   }
 }

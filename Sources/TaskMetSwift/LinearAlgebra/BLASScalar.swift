@@ -15,6 +15,10 @@ protocol BLASScalar: BinaryFloatingPoint, BitwiseCopyable, SIMDScalar, Codable {
     beta: Self, _ c: UnsafeMutablePointer<Self>, _ ldc: Int)
   /// The same by a kernel that is made for dense layers.
   static func multiply(_ product: LayerProduct<Self>)
+  /// The passes over a rectified hidden layer under one output, on arrays of this type.
+  static func addRectifiedOutputs(_ pass: inout rectified_outputs)
+  static func addRectifiedGradient(_ pass: inout rectified_gradient)
+  static func addCurvatureBlock(_ pass: inout curvature_block)
   /// y += column sums of the contiguous rows x columns matrix x.
   static func addColumnSums(
     _ rows: Int, _ columns: Int, _ x: UnsafePointer<Self>, to y: UnsafeMutablePointer<Self>)
@@ -65,6 +69,11 @@ extension Double: BLASScalar {
   }
   @inline(__always)
   static func multiply(_ product: LayerProduct<Double>) { product.compute(machineKernels) }
+  static func addRectifiedOutputs(_ pass: inout rectified_outputs) { machineKernels.add_rectified_outputs_f64(&pass) }
+  static func addRectifiedGradient(_ pass: inout rectified_gradient) {
+    machineKernels.add_rectified_gradient_f64(&pass)
+  }
+  static func addCurvatureBlock(_ pass: inout curvature_block) { machineKernels.add_curvature_block_f64(&pass) }
   static func addColumnSums(
     _ rows: Int, _ columns: Int, _ x: UnsafePointer<Double>, to y: UnsafeMutablePointer<Double>
   ) {
@@ -81,6 +90,15 @@ extension Double: BLASScalar {
   }
   static func scale(_ count: Int, _ alpha: Double, _ x: UnsafeMutablePointer<Double>) {
     forEachPiece(count) { cblas_dscal($1, alpha, x + $0, 1) }
+  }
+  /// Of the element with the largest magnitude; 0 where there is none.
+  static func indexOfLargest(_ count: Int, _ x: UnsafePointer<Double>) -> Int {
+    var largest = 0
+    forEachPiece(count) { start, length in
+      let index = start + Int(cblas_idamax(length, x + start, 1))
+      if start == 0 || abs(x[index]) > abs(x[largest]) { largest = index }
+    }
+    return largest
   }
   static func exponential(_ x: Double) -> Double { Glibc.exp(x) }
   static func exponentialMinusOne(_ x: Double) -> Double { Glibc.expm1(x) }
@@ -105,6 +123,11 @@ extension Float: BLASScalar {
   }
   @inline(__always)
   static func multiply(_ product: LayerProduct<Float>) { product.compute(machineKernels) }
+  static func addRectifiedOutputs(_ pass: inout rectified_outputs) { machineKernels.add_rectified_outputs_f32(&pass) }
+  static func addRectifiedGradient(_ pass: inout rectified_gradient) {
+    machineKernels.add_rectified_gradient_f32(&pass)
+  }
+  static func addCurvatureBlock(_ pass: inout curvature_block) { machineKernels.add_curvature_block_f32(&pass) }
   static func addColumnSums(
     _ rows: Int, _ columns: Int, _ x: UnsafePointer<Float>, to y: UnsafeMutablePointer<Float>
   ) {

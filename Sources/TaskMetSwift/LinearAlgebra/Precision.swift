@@ -64,8 +64,7 @@ private func addConverted<Scalar: BLASScalar>(
 /// float32 holds numbers between 1e-38 and 1e38 only. 1 in float64, which has room enough.
 func scaleForRange<Scalar: BLASScalar>(_ count: Int, _ x: UnsafePointer<Double>, _: Scalar.Type) -> Double {
   if Scalar.self == Double.self { return 1 }
-  var largest = 0.0
-  for index in 0..<count { largest = max(largest, abs(x[index])) }
+  let largest = abs(x[Double.indexOfLargest(count, x)])
   guard largest.isNormal else { return 1 }
   // Both the scale and its inverse are normal numbers.
   return Double(sign: .plus, exponent: -max(-1000, min(1000, Int(largest.exponent))), significand: 1)

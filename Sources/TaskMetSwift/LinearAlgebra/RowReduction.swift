@@ -4,7 +4,7 @@
 // added in order. The cut depends on the problem's shape alone, so any number of threads gives the same bits. A sum
 // over several machines would go where the lanes are combined.
 
-/// Rows of a tile of a network's, whose activations then stay in the second cache.
+/// Rows of a tile of a network's, whose activations then stay in the second cache; of float64 numbers.
 let networkTileRows = 128
 
 /// How the rows of one problem are cut.

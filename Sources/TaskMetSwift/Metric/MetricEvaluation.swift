@@ -2,13 +2,12 @@
 
 import Glibc
 
-/// Rows of one pass through the metric's network: its activations stay in the cache.
-let blockRows = 32
-
 /// The memory that one thread needs to evaluate a metric and to pull back through it, in a precision that need not be the
 /// metric's own: what is asked of a metric alone is answered in float64.
 final class MetricEvaluation<Scalar: BLASScalar> {
   let metric: Metric
+  /// Rows of one pass through the metric's network: what it makes of them stays in the cache.
+  let blockRows: Int
   private let state: NetworkState<Scalar>?
   private let scratch: NetworkScratch<Scalar>?
   private let inputs: Buffer<Scalar>?
@@ -23,6 +22,8 @@ final class MetricEvaluation<Scalar: BLASScalar> {
 
   init(_ metric: Metric) throws {
     self.metric = metric
+    let blockRows = metric.entryCount == 1 ? networkTileRows : 32
+    self.blockRows = blockRows
     state = try metric.network.map { try NetworkState($0, capacity: blockRows, order: .gradient) }
     scratch = try metric.network.map { try NetworkScratch($0, capacity: blockRows) }
     inputs = metric.network == nil ? nil : try Buffer(count: try checkedProduct(blockRows, metric.inputs))
@@ -34,7 +35,7 @@ final class MetricEvaluation<Scalar: BLASScalar> {
   }
 
   /// The factors of up to `blockRows` rows, valid until the next call.
-  private func evaluateBlock(rows: Int, _ x: MatrixView?) -> MetricFactors<Scalar> {
+  private func evaluateBlock(rows: Int, _ x: MatrixView?, derivatives: Bool) -> MetricFactors<Scalar> {
     let phi = phi(metric.parameterCount, metric.parameters)
     var entries = phi
     if let network = metric.network, let state, let inputs, let x {
@@ -46,7 +47,7 @@ final class MetricEvaluation<Scalar: BLASScalar> {
       } else {
         x.copy(to: inputs.base)
       }
-      network.forward(phi, rows: rows, base, stride: stride, state)
+      network.forward(phi, rows: rows, base, stride: stride, state, derivatives: derivatives)
       entries = UnsafePointer(state.outputs)
     }
     let entryStride = metric.network == nil ? 0 : metric.entryCount
@@ -75,14 +76,17 @@ final class MetricEvaluation<Scalar: BLASScalar> {
     return factors
   }
 
-  /// Calls `body` with the first row, the number of rows (at most `limit`) and the factors of each block.
+  /// Calls `body` with the first row, the number of rows (at most `limit`) and the factors of each block; a pull-back through
+  /// the block needs its derivatives.
   func forEachBlock(
-    rows: Int, _ x: BlockedMatrix?, limit: Int = blockRows, _ body: (Int, Int, MetricFactors<Scalar>) throws -> Void
+    rows: Int, _ x: BlockedMatrix?, limit: Int = .max, derivatives: Bool = false,
+    _ body: (Int, Int, MetricFactors<Scalar>) throws -> Void
   ) throws {
+    let limit = min(limit, blockRows)
     for start in stride(from: 0, to: rows, by: limit) {
       let count = min(limit, rows - start)
       let features = try x.map { try $0.block(start..<(start + count), in: block) }
-      try body(start, count, evaluateBlock(rows: count, features))
+      try body(start, count, evaluateBlock(rows: count, features, derivatives: derivatives))
     }
   }
 
@@ -146,11 +150,11 @@ final class MetricEvaluation<Scalar: BLASScalar> {
 
   /// The same with each block's cotangents when it comes to the block, from its first row, its number of rows and its factors.
   func pullback(
-    rows: Int, _ x: BlockedMatrix?, limit: Int = blockRows, traceWeight: Double, gradient: UnsafeMutablePointer<Double>,
+    rows: Int, _ x: BlockedMatrix?, limit: Int = .max, traceWeight: Double, gradient: UnsafeMutablePointer<Double>,
     _ cotangent: (Int, Int, MetricFactors<Scalar>) -> MetricCotangent<Scalar>
   ) throws {
     var traces = 0.0
-    try forEachBlock(rows: rows, x, limit: limit) { start, count, factors in
+    try forEachBlock(rows: rows, x, limit: limit, derivatives: true) { start, count, factors in
       traces += pullbackBlock(count, factors, cotangent(start, count, factors), traceWeight, gradient)
     }
     gradient[metric.parameterCount - 1] += Glibc.exp(metric.parameters[metric.parameterCount - 1]) * traces

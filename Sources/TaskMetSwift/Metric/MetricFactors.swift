@@ -77,6 +77,9 @@ extension MetricFactors {
   ) {
     let n = outputs
     switch structure {
+    case .scalar where n == 1 && entryStride == 1 && scaleStride == 0:
+      let kappa = scale(0)
+      for row in 0..<rows { out[row] = kappa * (entries[row] * entries[row] + epsilon) * e[row] }
     case .scalar:
       for row in 0..<rows {
         let l = factor(row)[0]

@@ -31,9 +31,9 @@ extension Metric {
     // Every row of a constant metric says the same.
     let (count, x) = network == nil ? (1, nil) : (rows, x)
     let square = try checkedProduct(outputs, outputs)
-    let limit = max(1, min(blockRows, count, regularizerElements / square))
-    let lambda = try Buffer<Double>(count: try checkedProduct(limit, square))
     let evaluation = try MetricEvaluation<Double>(self)
+    let limit = max(1, min(evaluation.blockRows, count, regularizerElements / square))
+    let lambda = try Buffer<Double>(count: try checkedProduct(limit, square))
     let penalty = LambdaPenalty(b1: b1, b2: b2, share: 1 / Double(count))
     // m of batch_trace is a function of phi on all rows, so its part of the gradient takes a pass of its own.
     let followsNormalization =

@@ -63,9 +63,10 @@ struct DenseNetwork: Equatable {
   /// The widest layer.
   var width: Int { layers.reduce(0) { max($0, $1.outputs) } }
 
-  /// Elements for each row that a state holds at most.
+  /// Elements for each row that the state of a whole tile holds.
   func numbersPerRow(_ order: DerivativeOrder) -> Int {
-    layers.indices.reduce(0) { sum, index in
+    let block = order >= .curvature ? (curvatureBlockCount + networkTileRows - 1) / networkTileRows : 0
+    return layers.indices.reduce(block) { sum, index in
       let kept = keptArrays(index, order)
       return sum + layers[index].outputs * [true, kept.slope, kept.curvature, kept.cotangent].filter { $0 }.count
     }
@@ -86,6 +87,7 @@ struct DenseNetwork: Equatable {
 
 /// The activations of one tile of rows at one parameter vector.
 final class NetworkState<Scalar: BLASScalar> {
+  fileprivate let order: DerivativeOrder
   private let memory: Buffer<Scalar>
   /// For each layer: a_l; sigma'_l (nil where `slopeFactor` needs none); abar_l o sigma''_l (nil where it is zero);
   /// zbar_l (nil where nothing needs it).
@@ -93,6 +95,8 @@ final class NetworkState<Scalar: BLASScalar> {
   let slopes: [UnsafeMutablePointer<Scalar>?]
   let curvatures: [UnsafeMutablePointer<Scalar>?]
   let cotangents: [UnsafeMutablePointer<Scalar>?]
+  /// What the kept cotangents add to second-order products, where a network has it (RectifiedNetwork.swift).
+  fileprivate let curvatureBlock: UnsafeMutablePointer<Scalar>?
   /// The tile's inputs, which belong to the caller and must outlive the state's use.
   fileprivate(set) var inputs: (base: UnsafePointer<Scalar>, stride: Int)?
   fileprivate(set) var rows = 0
@@ -115,8 +119,12 @@ final class NetworkState<Scalar: BLASScalar> {
           try place(layer.outputs, kept.curvature), try place(layer.outputs, kept.cotangent)
         ))
     }
-    let memory = try Buffer<Scalar>(count: size)
+    let hasBlock = order >= .curvature && network.curvatureBlockCount > 0
+    let block = size
+    let memory = try Buffer<Scalar>(count: size + (hasBlock ? network.curvatureBlockCount : 0))
+    self.order = order
     self.memory = memory
+    curvatureBlock = hasBlock ? memory.base + block : nil
     activations = offsets.map { memory.base + $0.0! }
     slopes = offsets.map { $0.1.map { memory.base + $0 } }
     curvatures = offsets.map { $0.2.map { memory.base + $0 } }
@@ -181,13 +189,17 @@ extension DenseNetwork {
     layer.biasOffset.map { .bias(vector + $0) } ?? .zero
   }
 
-  /// Fills the state's activations, and slopes and curvatures where it has room for them.
+  /// Fills the state's outputs and, for derivatives, its activations, and slopes and curvatures where it has room for them.
   func forward<Scalar: BLASScalar>(
     _ parameters: UnsafePointer<Scalar>, rows: Int, _ x: UnsafePointer<Scalar>, stride: Int,
-    _ state: NetworkState<Scalar>
+    _ state: NetworkState<Scalar>, derivatives: Bool = true
   ) {
     state.inputs = (x, stride)
     state.rows = rows
+    if !derivatives || state.order == .value, isRectifiedWithOneOutput {
+      rectifiedOutput(parameters, rows: rows, (x, stride), state.outputs)
+      return activate(layers[1].activation, rows, state.outputs, slope: nil, curvature: nil)
+    }
     for index in layers.indices {
       let layer = layers[index]
       let (z, slope) = (state.activations[index], state.slopes[index])
@@ -213,6 +225,9 @@ extension DenseNetwork {
       multiplyBySlope(last, state, cotangent, into: spare)
       current = UnsafePointer(spare)
     }
+    if isRectifiedWithOneOutput {
+      return rectifiedPullback(parameters, state, cotangent: current, gradient: gradient)
+    }
     for index in layers.indices.reversed() {
       addWeightGradient(index, current, state, gradient)
       if index == 0 { return }
@@ -232,7 +247,7 @@ extension DenseNetwork {
     state.cotangents[last]?.update(from: cotangent, count: state.rows * outputs)
     for index in layers.indices.reversed() {
       // None is missing but the first layer's.
-      guard let current = state.cotangents[index] else { return }
+      guard let current = state.cotangents[index] else { break }
       if index < last {
         multiplyByWeights(
           layers[index + 1], parameters, state.rows, state.cotangents[index + 1]!, start: .zero, current)
@@ -242,6 +257,7 @@ extension DenseNetwork {
       }
       if layers[index].activation != .identity { multiplyBySlope(index, state, current, into: current) }
     }
+    if let block = state.curvatureBlock { fillCurvatureBlock(block, state, cotangent: state.cotangents[last]!) }
   }
 
   /// What the chain rule multiplies a layer's cotangent or tangent by.
@@ -326,7 +342,12 @@ extension DenseNetwork {
     _ parameters: UnsafePointer<Scalar>, _ state: NetworkState<Scalar>, _ scratch: NetworkScratch<Scalar>,
     direction: UnsafePointer<Scalar>
   ) {
-    let rows = state.rows
+    let (rows, last) = (state.rows, layers.count - 1)
+    if isRectifiedWithOneOutput {
+      let target = state.curvatures[last] == nil ? scratch.tangents[last] : scratch.preTangents[last]
+      rectifiedTangent(parameters, state, direction: direction, target)
+      return multiplyBySlope(last, state, target, into: scratch.tangents[last])
+    }
     for index in layers.indices {
       let layer = layers[index]
       let tangent = scratch.tangents[index]
@@ -359,6 +380,10 @@ extension DenseNetwork {
       let layer = layers[index]
       if let curvature = state.curvatures[index] {
         addProductOfElements(rows * layer.outputs, current, curvature, scratch.preTangents[index])
+      }
+      if let block = state.curvatureBlock {
+        rectifiedPullback(parameters, state, cotangent: current, gradient: gradient)
+        return addCurvatureBlock(block, direction: direction, gradient: gradient)
       }
       addWeightGradient(index, current, state, gradient)
       if index == 0 { return }

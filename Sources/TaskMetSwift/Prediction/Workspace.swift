@@ -262,13 +262,17 @@ extension FactorCache {
     _ metric: Metric, _ dataset: Dataset, from table: FactorCache<Scalar>, rows: Buffer<Int>,
     _ workers: MetricWorkers<Scalar>
   ) {
-    let width = metric.entryCount
-    for index in 0..<rows.count {
-      (entries.base + index * width).update(from: table.entries.base + rows[index] * width, count: width)
+    let (width, source, target, places) = (metric.entryCount, table.entries.base, entries.base, rows.base)
+    if width == 1 {
+      for index in 0..<rows.count { target[index] = source[places[index]] }
+    } else {
+      for index in 0..<rows.count {
+        (target + index * width).update(from: source + places[index] * width, count: width)
+      }
     }
     factors = workers.lanes[0].normalized(
       rows: rows.count, UnsafePointer(entries.base), entryStride: width, scales.base)
-    source = (metric.version, dataset.serial, dataset.version)
+    self.source = (metric.version, dataset.serial, dataset.version)
   }
 }
 
