@@ -22,7 +22,7 @@ struct MetricContractTests {
 
     func derivative(along d: [Double], _ f: (Metric) throws -> Double) throws -> Double {
       let (moved, phi) = (try Metric(copying: metric), metric.phi)
-      return try TaskMetTests.derivative { t in
+      return try TaskMetTests.derivative(step: spec.factor.step) { t in
         try spec.move(moved, to: phi .+ t * d, rows: data.dataset.x)
         return try f(moved)
       }

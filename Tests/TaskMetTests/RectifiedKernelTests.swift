@@ -8,6 +8,7 @@ import Testing
 
 private typealias OutputsKernel = @convention(c) (UnsafePointer<rectified_outputs>?) -> Void
 private typealias GradientKernel = @convention(c) (UnsafePointer<rectified_gradient>?) -> Void
+private typealias BlockKernel = @convention(c) (UnsafePointer<curvature_block>?) -> Void
 
 /// Operands of random numbers; strided inputs, and some activations that are exactly zero.
 private struct Layer<Scalar: BLASScalar> {
@@ -101,20 +102,52 @@ private struct Layer<Scalar: BLASScalar> {
     let intact = gradient[units * inputs] == 77 && bias[units] == 1 && output[units] == 2
     return intact ? nil : "memory after a gradient was written"
   }
+
+  /// The mistake in what a block (here the weights, with the first activations as its biases) adds along a direction.
+  func mistakeInBlock(_ kernel: BlockKernel, biased: Bool) throws -> String? {
+    var random = RandomGenerator(seed: 108)
+    let direction = try Buffer((0..<(units * inputs)).map { _ in Scalar(random.normal()) })
+    let gradient = try Buffer<Scalar>(repeating: 1, count: units * inputs + 1)
+    let bias = try Buffer<Scalar>(repeating: 2, count: units + 1)
+    let output = try Buffer<Scalar>(repeating: 3, count: units + 1)
+    var pass = curvature_block()
+    (pass.inputs, pass.units) = (Int64(inputs), Int64(units))
+    (pass.block, pass.weights) = (UnsafeRawPointer(weights.base), UnsafeRawPointer(direction.base))
+    pass.output = UnsafeRawPointer(udot.base)
+    pass.weight_gradient = UnsafeMutableRawPointer(gradient.base)
+    pass.output_gradient = UnsafeMutableRawPointer(output.base)
+    if biased {
+      (pass.block_bias, pass.biases) = (UnsafeRawPointer(biases.base), UnsafeRawPointer(u.base))
+      pass.bias_gradient = UnsafeMutableRawPointer(bias.base)
+    }
+    kernel(&pass)
+    func isNear(_ value: Scalar, _ expected: Double) -> Bool { abs(Double(value) - expected) <= tolerance }
+    for j in 0..<units {
+      let (line, factor) = (j * inputs, Double(udot[j]))
+      for k in line..<(line + inputs) where !isNear(gradient[k], 1 + factor * Double(weights[k])) {
+        return "weight \(k) of a block: \(gradient[k])"
+      }
+      let product = (line..<(line + inputs)).reduce(3) { $0 + Double(weights[$1]) * Double(direction[$1]) }
+      let expected = product + (biased ? Double(biases[j]) * Double(u[j]) : 0)
+      if !isNear(output[j], expected) { return "output \(j) of a block: \(output[j]), not \(expected)" }
+      if !isNear(bias[j], 2 + (biased ? factor * Double(biases[j]) : 0)) { return "bias \(j) of a block: \(bias[j])" }
+    }
+    let intact = gradient[units * inputs] == 1 && bias[units] == 2 && output[units] == 3
+    return intact ? nil : "memory after what a block adds to was written"
+  }
 }
 
 @Suite("Kernels of a rectified layer under one output")
 struct RectifiedKernelTests {
-  // Ragged edges; several strips of every width; several pieces of rows.
+  // Ragged edges; several strips of every width; several pieces of rows; the widest rows.
   private static let shapes = [
     (0, 2, 3), (1, 1, 1), (5, 3, 7), (8, 28, 16), (13, 1, 130), (17, 9, 33), (129, 6, 48), (300, 2, 65), (50, 40, 200),
+    (3, RECTIFIED_INPUTS, 70),
   ]
 
   private func check<Scalar: BLASScalar>(
-    _: Scalar.Type, _ name: String, _ outputs: OutputsKernel, _ gradient: GradientKernel
-  )
-    throws
-  {
+    _: Scalar.Type, _ name: String, _ outputs: OutputsKernel, _ gradient: GradientKernel, _ block: BlockKernel
+  ) throws {
     var random = RandomGenerator(seed: 107)
     for (rows, inputs, units) in Self.shapes {
       let layer = try Layer<Scalar>(rows, inputs, units, &random)
@@ -123,6 +156,7 @@ struct RectifiedKernelTests {
           try layer.mistakeInOutputs(outputs, tangents: false, biased: flag),
           try layer.mistakeInOutputs(outputs, tangents: true, biased: flag),
           try layer.mistakeInGradient(gradient, whole: flag),
+          try layer.mistakeInBlock(block, biased: flag),
         ]
         for mistake in mistakes.compactMap({ $0 }) {
           Issue.record("\(name), \(Scalar.self), \(rows) rows, \(inputs) inputs, \(units) units: \(mistake)")
@@ -135,7 +169,11 @@ struct RectifiedKernelTests {
   func passes(_ level: Int) throws {
     let kernels = kernels_for(Int32(level))!.pointee
     let name = String(cString: kernels.name)
-    try check(Double.self, name, kernels.add_rectified_outputs_f64, kernels.add_rectified_gradient_f64)
-    try check(Float.self, name, kernels.add_rectified_outputs_f32, kernels.add_rectified_gradient_f32)
+    try check(
+      Double.self, name, kernels.add_rectified_outputs_f64, kernels.add_rectified_gradient_f64,
+      kernels.add_curvature_block_f64)
+    try check(
+      Float.self, name, kernels.add_rectified_outputs_f32, kernels.add_rectified_gradient_f32,
+      kernels.add_curvature_block_f32)
   }
 }

@@ -142,7 +142,8 @@ extension PredictorSpec {
 // MARK: - Metrics
 
 extension MetricSpec {
-  /// With random parameters. `rows` are what an up-to-date m of batch_trace belongs to.
+  /// With random parameters such that, on a few rows, no unit is close to zero where that is a kink. `rows` are what an
+  /// up-to-date m of batch_trace belongs to.
   func make(outputs: Int, _ x: DenseMatrix, rows: MatrixView) throws -> Metric {
     let metric = try Metric(
       inputs: x.columns, outputs: outputs, structure: factor.structure, rank: min(2, outputs),
@@ -155,20 +156,36 @@ extension MetricSpec {
     }
     var random = RandomGenerator(seed: 5)
     let start = metric.phi
-    func move() throws { try metric.setParameters(start .+ 0.4 * [Double].normal(start.count, &random)) }
+    func draw() -> [Double] { start .+ 0.4 * [Double].normal(start.count, &random) }
+    func move() throws {
+      // Of a hundred the one that differences may go farthest from.
+      let draws = factor.conditioning == .rectified && x.rows < 50 ? (0..<100).map { _ in draw() } : [draw()]
+      try metric.setParameters(
+        draws.max { closestToKink($0, outputs: outputs, x) < closestToKink($1, outputs: outputs, x) }!)
+    }
     try move()
     if scaling.normalization == .batchTrace { try metric.updateNormalization(rows: rows) }
     if scaling == .batchTraceStale { try move() }
     return metric
   }
 
+  private func network(outputs: Int, _ x: DenseMatrix) -> ReferenceNetwork {
+    ReferenceNetwork(
+      inputs: x.columns, hidden: factor.hiddenLayers ?? [],
+      outputs: MetricSpec.entryCount(factor.structure, outputs, min(2, outputs)), bias: true,
+      activation: factor.activation, outputActivation: .identity)
+  }
+
+  private func closestToKink(_ phi: [Double], outputs: Int, _ x: DenseMatrix) -> Double {
+    let network = network(outputs: outputs, x)
+    return (0..<x.rows).reduce(.infinity) { min($0, network.evaluate(phi, x.row($1)).closestToKink) }
+  }
+
   /// Lambda of each row by the plain formulas, with a given m.
   func lambda(_ phi: [Double], outputs: Int, _ x: DenseMatrix, m: Double) -> [DenseMatrix] {
     let rank = min(2, outputs)
-    let count = MetricSpec.entryCount(factor.structure, outputs, rank)
-    let network = ReferenceNetwork(
-      inputs: x.columns, hidden: factor.hiddenLayers ?? [], outputs: count, bias: true, activation: factor.activation,
-      outputActivation: .identity)
+    let network = network(outputs: outputs, x)
+    let count = network.outputs
     let epsilon = exponential(phi[phi.count - 1]) + floor
     return (0..<x.rows).map { i in
       var input = x.row(i)

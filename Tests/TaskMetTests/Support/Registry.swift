@@ -47,7 +47,7 @@ struct PredictorSpec: Sendable, CustomTestStringConvertible {
 
 /// What the factor L is made from.
 struct FactorSpec: Sendable, CustomTestStringConvertible {
-  enum Conditioning: String, CaseIterable, Sendable { case constant, affine, hidden, standardized }
+  enum Conditioning: String, CaseIterable, Sendable { case constant, affine, hidden, standardized, rectified }
 
   let structure: MetricStructure
   let conditioning: Conditioning
@@ -60,11 +60,20 @@ struct FactorSpec: Sendable, CustomTestStringConvertible {
     switch conditioning {
     case .constant: nil
     case .affine: []
-    case .hidden, .standardized: [3]
+    case .hidden, .standardized, .rectified: [3]
     }
   }
 
-  var activation: Activation { conditioning == .standardized ? .softplus : .tanh }
+  /// Of differences in phi.
+  var step: Double { conditioning == .rectified ? 1e-4 : 1e-2 }
+
+  var activation: Activation {
+    switch conditioning {
+    case .standardized: .softplus
+    case .rectified: .leakyRelu
+    default: .tanh
+    }
+  }
 }
 
 /// How A becomes Lambda. batch_trace has two cases: m belongs to the present phi and rows (and is differentiated),
@@ -115,6 +124,10 @@ enum Registry {
     + [
       PredictorSpec(kind: .perceptron(hidden: [3], .tanh, output: .sigmoid)),
       PredictorSpec(kind: .perceptron(hidden: [3], .gelu, output: .softplus), outputs: 1),
+      PredictorSpec(kind: .perceptron(hidden: [3], .relu), outputs: 1),
+      PredictorSpec(
+        kind: .perceptron(hidden: [5], .leakyRelu, output: .tanh), outputs: 1, standardizesInputs: true,
+        standardizesTargets: true, penalizesBias: false),
       PredictorSpec(kind: .perceptron(hidden: [3, 2], .tanh), penalizesBias: false),
       PredictorSpec(kind: .perceptron(hidden: [3, 2], .silu, output: .tanh), outputs: 2, standardizesTargets: true),
       PredictorSpec(kind: .perceptron(hidden: [3, 2], .leakyRelu), standardizesInputs: true),
