@@ -2,11 +2,15 @@
 
 import Glibc
 
+/// Entries of a row's factor with which a pass takes a tile's rows: 16 MiB for all of them.
+private let largestEntryCount = 1 << 14
+
 /// The memory that one thread needs to evaluate a metric and to pull back through it, in a precision that need not be the
 /// metric's own: what is asked of a metric alone is answered in float64.
 final class MetricEvaluation<Scalar: BLASScalar> {
   let metric: Metric
-  /// Rows of one pass through the metric's network: what it makes of them stays in the cache.
+  /// Rows of one pass through the metric's network: many, since its weights, which may be far more than the rows, are read
+  /// once for each pass.
   let blockRows: Int
   private let state: NetworkState<Scalar>?
   private let scratch: NetworkScratch<Scalar>?
@@ -22,13 +26,14 @@ final class MetricEvaluation<Scalar: BLASScalar> {
 
   init(_ metric: Metric) throws {
     self.metric = metric
-    let blockRows = metric.entryCount == 1 ? networkTileRows : 32
+    let blockRows = metric.entryCount <= largestEntryCount ? networkTileRows : networkTileRows / 4
     self.blockRows = blockRows
     state = try metric.network.map { try NetworkState($0, capacity: blockRows, order: .gradient) }
     scratch = try metric.network.map { try NetworkScratch($0, capacity: blockRows) }
     inputs = metric.network == nil ? nil : try Buffer(count: try checkedProduct(blockRows, metric.inputs))
     entryGradient = try Buffer(count: try checkedProduct(metric.network == nil ? 1 : blockRows, metric.entryCount))
-    rowScratch = try Buffer(count: max(2 * metric.rank, try checkedProduct(metric.rank, metric.rank)))
+    rowScratch = try Buffer(
+      count: max(try checkedProduct(metric.rank, metric.rank), try checkedProduct(cotangentRows, metric.outputs)))
     scales = try Buffer(count: blockRows)
     phi = try TileVector(count: metric.parameterCount)
     sum = try TileSum(count: metric.parameterCount)

@@ -167,11 +167,9 @@ extension MetricFactors {
 
   /// out (rank x rank) = L'L.
   fileprivate func gram(_ l: UnsafePointer<Scalar>, _ out: UnsafeMutablePointer<Scalar>) {
-    out.update(repeating: 0, count: rank * rank)
-    for k in 0..<outputs {
-      let line = l + k * rank
-      for j in 0..<rank { shortAxpy(rank, line[j], line, out + j * rank) }
-    }
+    Scalar.multiply(
+      LayerProduct(
+        m: rank, n: rank, k: outputs, a: l, aRow: 1, aColumn: rank, b: l, bStride: rank, transposeB: false, c: out))
   }
 
   /// Lambda_kk.
@@ -187,19 +185,25 @@ extension MetricFactors {
   /// out (n x n) = Lambda.
   func form(_ row: Int, _ out: UnsafeMutablePointer<Scalar>) {
     let (l, kappa, n) = (factor(row), scale(row), outputs)
-    out.update(repeating: 0, count: n * n)
-    for j in 0..<n {
-      switch structure {
-      case .scalar: out[j * n + j] = l[0] * l[0]
-      case .diagonal: out[j * n + j] = l[j] * l[j]
-      case .lowrank, .full:
-        for k in 0..<n { out[j * n + k] = shortDot(rank, l + j * rank, l + k * rank) }
+    switch structure {
+    case .scalar, .diagonal:
+      out.update(repeating: 0, count: n * n)
+      for j in 0..<n {
+        let entry = structure == .scalar ? l[0] : l[j]
+        out[j * n + j] = kappa * (entry * entry + epsilon)
       }
-      out[j * n + j] += epsilon
+    case .lowrank, .full:
+      Scalar.multiply(
+        LayerProduct(
+          m: n, n: n, k: rank, a: l, aRow: rank, aColumn: 1, b: l, bStride: rank, transposeB: true, c: out))
+      for j in 0..<n { out[j * n + j] += epsilon }
+      if kappa != 1 { for index in 0..<(n * n) { out[index] *= kappa } }
     }
-    for index in 0..<(n * n) { out[index] *= kappa }
   }
 }
+
+/// Rows of a dense cotangent that a product takes at once.
+let cotangentRows = 24
 
 extension MetricFactors<Double> {
   /// The smallest and the largest eigenvalue of Lambda: those of L'L, or 0 where L has fewer columns than rows, plus eps.
@@ -229,30 +233,32 @@ extension MetricFactors<Double> {
 // MARK: - Pull-back
 
 extension MetricFactors {
-  /// <C, A> of a row. `scratch` holds `rank` elements.
+  /// <C, A> of a row. `scratch` holds `cotangentRows` x rank elements.
   func innerProduct(_ row: Int, _ cotangent: MetricCotangent<Scalar>, scratch: UnsafeMutablePointer<Scalar>) -> Scalar {
     let (l, n) = (factor(row), outputs)
     guard case .dense(let c) = cotangent.advanced(by: row, outputs: n) else {
       return cotangent.innerProduct(row, outputs: n, scale: scale(row)) ?? .nan
     }
-    var sum: Scalar = 0
-    for j in 0..<n {
-      sum += epsilon * c[j * n + j]
-      switch structure {
-      case .scalar: sum += c[j * n + j] * l[0] * l[0]
-      case .diagonal: sum += c[j * n + j] * l[j] * l[j]
-      case .lowrank, .full:
-        // Row j of C L, times row j of L.
-        scratch.update(repeating: 0, count: rank)
-        for k in 0..<n { shortAxpy(rank, c[j * n + k], l + k * rank, scratch) }
-        sum += shortDot(rank, scratch, l + j * rank)
+    switch structure {
+    case .scalar: return (0..<n).reduce(0) { $0 + c[$1 * n + $1] * (l[0] * l[0] + epsilon) }
+    case .diagonal: return (0..<n).reduce(0) { $0 + c[$1 * n + $1] * (l[$1] * l[$1] + epsilon) }
+    case .lowrank, .full:
+      var sum = epsilon * (0..<n).reduce(Scalar(0)) { $0 + c[$1 * n + $1] }
+      // Rows of C L, times rows of L.
+      for start in stride(from: 0, to: n, by: cotangentRows) {
+        let count = min(cotangentRows, n - start)
+        Scalar.multiply(
+          LayerProduct(
+            m: count, n: rank, k: n, a: c + start * n, aRow: n, aColumn: 1, b: l, bStride: rank, transposeB: false,
+            c: scratch))
+        sum += shortDot(count * rank, scratch, l + start * rank)
       }
+      return sum
     }
-    return sum
   }
 
   /// entryGradient += 2 C' L for L's entries, C' = weights applied to the row's C; returns tr C', which eps gets.
-  /// `scratch` holds max(2 rank, rank x rank) elements.
+  /// `scratch` holds max(rank x rank, `cotangentRows` x n) elements.
   func pullback(
     _ row: Int, _ cotangent: MetricCotangent<Scalar>, _ weights: NormalizedCotangent<Scalar>,
     entryGradient: UnsafeMutablePointer<Scalar>, scratch: UnsafeMutablePointer<Scalar>
@@ -278,7 +284,7 @@ extension MetricFactors {
       case .diagonal:
         for k in 0..<n { entryGradient[k] += 2 * weights.kappa * c[k * n + k] * l[k] }
       case .lowrank, .full:
-        pullbackDense(l, weights.kappa, c, entryGradient)
+        pullbackDense(l, weights.kappa, c, entryGradient, scratch)
       }
     }
     return addMultiplesOfAAndI(row, weights, trace, entryGradient, scratch)
@@ -300,13 +306,19 @@ extension MetricFactors {
   /// entryGradient += kappa (C + C') L.
   private func pullbackDense(
     _ l: UnsafePointer<Scalar>, _ kappa: Scalar, _ c: UnsafePointer<Scalar>,
-    _ entryGradient: UnsafeMutablePointer<Scalar>
+    _ entryGradient: UnsafeMutablePointer<Scalar>, _ scratch: UnsafeMutablePointer<Scalar>
   ) {
-    for j in 0..<outputs {
-      for k in 0..<outputs {
-        let symmetric = kappa * (c[j * outputs + k] + c[k * outputs + j])
-        shortAxpy(rank, symmetric, l + k * rank, entryGradient + j * rank)
+    let n = outputs
+    for start in stride(from: 0, to: n, by: cotangentRows) {
+      let count = min(cotangentRows, n - start)
+      for j in 0..<count {
+        let (line, column, symmetric) = (c + (start + j) * n, c + start + j, scratch + j * n)
+        for k in 0..<n { symmetric[k] = kappa * (line[k] + column[k * n]) }
       }
+      Scalar.multiply(
+        LayerProduct(
+          m: count, n: rank, k: n, a: scratch, aRow: n, aColumn: 1, b: l, bStride: rank, transposeB: false,
+          c: entryGradient + start * rank, start: .present))
     }
   }
 
@@ -329,11 +341,11 @@ extension MetricFactors {
       if multiple != 0 { shortAxpy(n * rank, multiple, l, entryGradient) }
       if weights.a != 0 {
         gram(l, scratch)
-        for k in 0..<n {
-          for j in 0..<rank {
-            shortAxpy(rank, 2 * weights.a * l[k * rank + j], scratch + j * rank, entryGradient + k * rank)
-          }
-        }
+        for index in 0..<(rank * rank) { scratch[index] *= 2 * weights.a }
+        Scalar.multiply(
+          LayerProduct(
+            m: n, n: rank, k: rank, a: l, aRow: rank, aColumn: 1, b: scratch, bStride: rank, transposeB: false,
+            c: entryGradient, start: .present))
       }
     }
     return trace
