@@ -135,7 +135,7 @@ extension MetricContractTests {
       let n = test.outputs
       let lambda = try test.metric.lambda(test.data.dataset.x)
       let scratch = try Buffer<Double>(count: n * n)
-      try MetricEvaluation<Double>(test.metric).forEachBlock(rows: 5, test.data.dataset.featureRows) {
+      try MetricEvaluation<Double>(test.metric, rows: 5).forEachBlock(rows: 5, test.data.dataset.featureRows) {
         _, count, factors in
         for i in 0..<count {
           let formed = Array(lambda[(i * n * n)..<((i + 1) * n * n)])

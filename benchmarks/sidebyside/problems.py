@@ -141,8 +141,10 @@ class Problem:
 
     @functools.cached_property
     def trained(self) -> np.ndarray:
-        """Parameters near a minimum of the prediction loss, where the Hessian with a ridge is positive definite. For both
-        precisions those of a training in float64: where it ends depends on each rounding on the way."""
+        """Parameters near a minimum of the prediction loss, where the Hessian with a ridge is positive definite.
+
+        For both precisions those of a training in float64: where it ends depends on each rounding on the way.
+        """
         if self.precision != "float64":
             return Problem(self.size, "float64").trained.astype(self.precision).astype(float)
         options = {"solver": "adam", "max_iterations": 300, "learning_rate": 3e-3, "gradient_tolerance": 0}

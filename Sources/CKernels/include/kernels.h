@@ -10,7 +10,8 @@
 
 #include <stdint.h>
 
-// C (m x n, contiguous) = start + A B, or + A B + A2 B2, then one of the ends; row-major matrices.
+// C (m x n) = start + A B, or + A B + A2 B2, then one of the ends; row-major matrices. `c_stride` is the distance between
+// the rows of C, 0 for n.
 //
 // A is m x k, with any distance between its rows and between its columns: a transposed matrix is one with the two
 // exchanged. B is k x n, or the transpose of an n x k matrix where `b_transposed` is not 0. A2 and B2, where a2 is not
@@ -27,6 +28,7 @@
         const Scalar *a2, *b2;                                                                                         \
         int64_t b_stride;                                                                                              \
         Scalar *c;                                                                                                     \
+        int64_t c_stride;                                                                                              \
         const Scalar *bias;                                                                                            \
         const Scalar *factor;                                                                                          \
         const Scalar *gate;                                                                                            \

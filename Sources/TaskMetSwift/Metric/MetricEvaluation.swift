@@ -24,9 +24,11 @@ final class MetricEvaluation<Scalar: BLASScalar> {
   /// The features, where they are streamed.
   private let block = RowBlock()
 
-  init(_ metric: Metric) throws {
+  /// `rows`: how many there are; more are taken in several passes.
+  init(_ metric: Metric, rows: Int) throws {
     self.metric = metric
-    let blockRows = metric.entryCount <= largestEntryCount ? networkTileRows : networkTileRows / 4
+    let most = metric.entryCount <= largestEntryCount ? networkTileRows : networkTileRows / 4
+    let blockRows = max(1, min(rows, most))
     self.blockRows = blockRows
     state = try metric.network.map { try NetworkState($0, capacity: blockRows, order: .gradient) }
     scratch = try metric.network.map { try NetworkScratch($0, capacity: blockRows) }

@@ -6,11 +6,11 @@ extension Metric {
   func evaluate(rows: Int, _ x: BlockedMatrix?, into out: UnsafeMutablePointer<Double>) throws {
     let square = outputs * outputs
     if network == nil, rows > 0 {
-      try MetricEvaluation<Double>(self).forEachBlock(rows: 1, nil) { _, _, factors in factors.form(0, out) }
+      try MetricEvaluation<Double>(self, rows: 1).forEachBlock(rows: 1, nil) { _, _, factors in factors.form(0, out) }
       for row in 1..<rows { (out + row * square).update(from: out, count: square) }
       return
     }
-    try MetricEvaluation<Double>(self).forEachBlock(rows: rows, x) { start, count, factors in
+    try MetricEvaluation<Double>(self, rows: rows).forEachBlock(rows: rows, x) { start, count, factors in
       for row in 0..<count { factors.form(row, out + (start + row) * square) }
     }
   }
@@ -31,7 +31,7 @@ extension Metric {
     // Every row of a constant metric says the same.
     let (count, x) = network == nil ? (1, nil) : (rows, x)
     let square = try checkedProduct(outputs, outputs)
-    let evaluation = try MetricEvaluation<Double>(self)
+    let evaluation = try MetricEvaluation<Double>(self, rows: count)
     let limit = max(1, min(evaluation.blockRows, count, regularizerElements / square))
     let lambda = try Buffer<Double>(count: try checkedProduct(limit, square))
     let penalty = LambdaPenalty(b1: b1, b2: b2, share: 1 / Double(count))

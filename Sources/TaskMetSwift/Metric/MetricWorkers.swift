@@ -10,7 +10,7 @@ final class MetricWorkers<Scalar: BLASScalar> {
   init(_ metric: Metric, plan: RowReduction) throws {
     self.metric = metric
     self.plan = plan
-    lanes = try (0..<plan.laneCount).map { _ in try MetricEvaluation<Scalar>(metric) }
+    lanes = try (0..<plan.laneCount).map { try MetricEvaluation<Scalar>(metric, rows: plan.rows(ofLane: $0).count) }
   }
 
   /// For rows that belong to no loss.

@@ -131,7 +131,7 @@ struct MetricSample {
     }
     let view = BlockedMatrix(MatrixView(x.base, rows: wanted, columns: dataset.features))
     let scratch = try Buffer<Double>(count: try checkedProduct(metric.rank, metric.rank))
-    try MetricEvaluation<Double>(metric).forEachBlock(rows: wanted, view) { _, count, factors in
+    try MetricEvaluation<Double>(metric, rows: wanted).forEachBlock(rows: wanted, view) { _, count, factors in
       for row in 0..<count { try add(factors, row, scratch.base) }
     }
     if let k = firstNonFinite(byOutput.count, byOutput.base) {
