@@ -42,7 +42,8 @@ TASKMET_DECLARE_PRODUCT(float, f32)
 
 // A hidden layer a = rectify(z), z = X W' + b, under one linear output, f_i = sum_j u_j a_ij + const, a row at a time: the
 // passes over `rows` x `units` arrays that such a network needs, each in one. Of scalars of one type, which the function
-// names; `inputs` is at most RECTIFIED_INPUTS. The slope of the rectifier is 1 where the activation is positive, `below` elsewhere.
+// names; `inputs` is at most RECTIFIED_INPUTS. The slope of the rectifier is 1 where the activation is positive, `below`
+// elsewhere.
 //
 // add_rectified_outputs: `out` (rows) += the outputs without their constant where `activations` is NULL; else their
 // tangents along a direction, sum_j (u_j slope_ij zdot_ij + udot_j a_ij): then `weights` and `biases` are the direction's,
@@ -78,8 +79,8 @@ struct rectified_gradient {
 // udot_j (block_j, block_bias_j); of an output weight, block_j . Wdot_j + block_bias_j bdot_j.
 struct curvature_block {
     int64_t inputs, units;
-    const void *block, *block_bias;             // units x inputs; units, or NULL
-    const void *weights, *biases, *output;      // the direction: Wdot, bdot (or NULL), udot
+    const void *block, *block_bias;         // units x inputs; units, or NULL
+    const void *weights, *biases, *output;  // the direction: Wdot, bdot (or NULL), udot
     void *weight_gradient, *bias_gradient, *output_gradient;
 };
 
