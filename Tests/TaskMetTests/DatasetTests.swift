@@ -87,8 +87,8 @@ private final class CountedRows: RowSource {
 
   override var sidesAreSeparate: Bool { separate }
 
-  func x(_ row: Int, _ column: Int) -> Double { precision.rounded(Double(row) / Double(2 * column + 1)) }
-  func y(_ row: Int) -> Double { precision.rounded(-Double(row) / 7) }
+  func feature(_ row: Int, _ column: Int) -> Double { precision.rounded(Double(row) / Double(2 * column + 1)) }
+  func target(_ row: Int) -> Double { precision.rounded(-Double(row) / 7) }
 
   override func read(_ range: Range<Int>, x: UnsafeMutableRawPointer?, y: UnsafeMutableRawPointer?) throws {
     readings.append(range)
@@ -102,8 +102,8 @@ private final class CountedRows: RowSource {
     _ range: Range<Int>, _ x: UnsafeMutableRawPointer?, _ y: UnsafeMutableRawPointer?, _: Scalar.Type
   ) {
     for (index, row) in range.enumerated() {
-      for k in 0..<features { x?.assumingMemoryBound(to: Scalar.self)[index * features + k] = Scalar(self.x(row, k)) }
-      y?.assumingMemoryBound(to: Scalar.self)[index] = Scalar(self.y(row))
+      for k in 0..<features { x?.assumingMemoryBound(to: Scalar.self)[index * features + k] = Scalar(feature(row, k)) }
+      y?.assumingMemoryBound(to: Scalar.self)[index] = Scalar(target(row))
     }
   }
 
@@ -112,7 +112,7 @@ private final class CountedRows: RowSource {
     func values(_ columns: Int, _ entry: (Int, Int) -> Double) -> DenseMatrix {
       DenseMatrix(rows, columns, (0..<(rows * columns)).map { entry($0 / columns, $0 % columns) })
     }
-    let (x, y) = (values(features, x), values(1) { row, _ in y(row) })
+    let (x, y) = (values(features, feature), values(1) { row, _ in target(row) })
     func narrowed(_ matrix: DenseMatrix) throws -> Buffer<Float> { try Buffer(matrix.values.map { Float($0) }) }
     guard precision == .float32 else { return try Dataset(x, y) }
     let (xs, ys) = (try narrowed(x), try narrowed(y))
@@ -138,7 +138,7 @@ struct StreamedRowsTests {
     let source = CountedRows(rows: 20_000, features: 30, precision)
     try BlockedMatrix(featuresOf: source).forEachBlock { start, block in
       #expect(block.precision == precision && start % source.blockRows == 0 && block.rows <= source.blockRows)
-      #expect(block[block.rows - 1, 29] == source.x(start + block.rows - 1, 29))
+      #expect(block[block.rows - 1, 29] == source.feature(start + block.rows - 1, 29))
     }
     #expect(source.readings.count == (20_000 + source.blockRows - 1) / source.blockRows)
   }
@@ -150,8 +150,8 @@ struct StreamedRowsTests {
     #expect(gathered.precision == precision && !gathered.isStreamed && gathered.x.precision == precision)
     #expect(source.readings == [4999..<5000, 7..<10, 7..<8, 0..<1])
     for (index, row) in [4999, 7, 8, 9, 7, 0].enumerated() {
-      #expect(gathered.x[index, 0] == source.x(row, 0) && gathered.x[index, 1] == source.x(row, 1))
-      #expect(gathered.y[index, 0] == source.y(row))
+      #expect(gathered.x[index, 0] == source.feature(row, 0) && gathered.x[index, 1] == source.feature(row, 1))
+      #expect(gathered.y[index, 0] == source.target(row))
     }
   }
 
@@ -177,13 +177,13 @@ struct StreamedRowsTests {
     let sources = [Precision.float64, .float32, .float64].map { CountedRows(rows: 900, $0, separate: separate) }
     for source in sources + sources.reversed() {
       let x = try room.read(100..<140, until: 900, of: source, .features).x
-      #expect(x.precision == source.precision && x.rows == 40 && x[39, 1] == source.x(139, 1))
+      #expect(x.precision == source.precision && x.rows == 40 && x[39, 1] == source.feature(139, 1))
       let both = try room.read(130..<150, until: 900, of: source, .both)
       #expect(both.x.precision == source.precision && both.y.precision == source.precision)
-      #expect(both.x[0, 1] == source.x(130, 1) && both.y[19, 0] == source.y(149))
+      #expect(both.x[0, 1] == source.feature(130, 1) && both.y[19, 0] == source.target(149))
       let readings = source.readings.count
       let y = try room.read(400..<410, until: 900, of: source, .targets).y
-      #expect(y[3, 0] == source.y(403) && source.readings.count == readings)
+      #expect(y[3, 0] == source.target(403) && source.readings.count == readings)
     }
   }
 }
