@@ -155,13 +155,16 @@ struct StreamedRowsTests {
     }
   }
 
-  @Test("fingerprints are those of the rows in memory, and features are read for theirs once", arguments: Precision.allCases)
+  @Test(
+    "fingerprints are those of the rows in memory, and features are read for theirs once", arguments: Precision.allCases
+  )
   func fingerprints(_ precision: Precision) throws {
     let source = CountedRows(rows: 3000, precision)
     let (streamed, memory) = (Dataset(source), try source.inMemory())
     for rounding in [nil] + Precision.allCases.map(Optional.some) {
       #expect(
-        try streamed.featureRows.fingerprint(roundedTo: rounding) == memory.featureRows.fingerprint(roundedTo: rounding))
+        try streamed.featureRows.fingerprint(roundedTo: rounding) == memory.featureRows.fingerprint(roundedTo: rounding)
+      )
       #expect(
         try streamed.targetRows.fingerprint(roundedTo: rounding) == memory.targetRows.fingerprint(roundedTo: rounding))
     }

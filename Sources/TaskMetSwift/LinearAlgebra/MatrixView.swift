@@ -142,7 +142,8 @@ enum MatrixBuffer {
   }
 }
 
-/// The same that grows when asked for more, or for another precision, and otherwise keeps its memory: contents are lost then.
+/// The same that grows when asked for more, or for another precision, and otherwise keeps its memory. Contents are lost
+/// then.
 struct GrowingMatrixBuffer {
   private var buffer: MatrixBuffer?
 

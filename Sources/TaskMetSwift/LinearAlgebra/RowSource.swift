@@ -21,8 +21,8 @@ class RowSource {
     throw TaskMetError.unsupported("an abstract source of rows")
   }
 
-  /// How many rows are read at once where that many are wanted: 512 KiB of them in either precision, in whole tiles, of which
-  /// there is one at least.
+  /// How many rows are read at once where that many are wanted: 512 KiB of them in either precision, in whole tiles, of
+  /// which there is one at least.
   final var blockRows: Int {
     let tileBytes = precision.tileRows * precision.size * (features + targets)
     return precision.tileRows * max(1, blockBytes / tileBytes)
@@ -81,11 +81,12 @@ final class RowBlock {
   private func fill(_ rows: Range<Int>, _ source: RowSource, _ wanted: RowSides) throws {
     self.source = nil
     let read = source.sidesAreSeparate ? wanted : .both
-    func room(_ side: RowSides, _ buffer: inout GrowingMatrixBuffer, _ columns: Int) throws -> UnsafeMutableRawPointer? {
-      guard read.contains(side) else { return nil }
-      return try buffer.reserve(try checkedProduct(rows.count, columns), source.precision).address()
+    func reserve(_ room: inout GrowingMatrixBuffer, _ columns: Int) throws -> UnsafeMutableRawPointer {
+      try room.reserve(try checkedProduct(rows.count, columns), source.precision).address()
     }
-    try source.read(rows, x: try room(.features, &x, source.features), y: try room(.targets, &y, source.targets))
+    let xRoom = read.contains(.features) ? try reserve(&x, source.features) : nil
+    let yRoom = read.contains(.targets) ? try reserve(&y, source.targets) : nil
+    try source.read(rows, x: xRoom, y: yRoom)
     (self.source, held, sides) = (source, rows, read)
   }
 }
