@@ -1,7 +1,7 @@
 /*
- * streaming.h - what the tests of streamed datasets share: rows in either precision that a callback reads from arrays and
- * can fail to read, .npy files, and the same rows in memory. Arrays of the tests' own are double; for float32 their numbers
- * are some that float32 has.
+ * streaming.h - what the tests of streamed datasets share: rows in either precision that a callback reads from arrays
+ * and can fail to read, .npy files, and the same rows in memory. Arrays of the tests' own are double; for float32 their
+ * numbers are some that float32 has.
  */
 #ifndef STREAMING_H
 #define STREAMING_H
@@ -36,7 +36,7 @@ static inline size_t number_size(taskmet_precision precision) {
 
 /* How many rows are read at once at most: 512 KiB of them, and a tile at least. */
 static inline int64_t largest_block(taskmet_precision precision, int64_t columns) {
-    const int64_t tile = 1024 / (int64_t)number_size(precision), fitting = (1 << 19) / columns / (int64_t)number_size(precision);
+    const int64_t size = (int64_t)number_size(precision), tile = 1024 / size, fitting = (1 << 19) / columns / size;
     return fitting < tile ? tile : fitting;
 }
 
@@ -73,8 +73,8 @@ typedef struct reader {
     pthread_mutex_t lock;
 } reader;
 
-static inline void start_reader(reader *r, taskmet_precision precision, int64_t rows, int64_t d, const double *x, int64_t n,
-                                const double *y) {
+static inline void start_reader(reader *r, taskmet_precision precision, int64_t rows, int64_t d, const double *x,
+                                int64_t n, const double *y) {
     memset(r, 0, sizeof *r);
     r->precision = precision;
     r->rows = rows, r->d = d, r->n = n, r->x = x, r->y = y;
@@ -156,8 +156,8 @@ static inline void save_npy(const char *path, taskmet_precision precision, const
     char text[128], sizes[64];
     const int64_t count = rows * (columns == 0 ? 1 : columns);
     snprintf(sizes, sizeof sizes, columns == 0 ? "%" PRId64 "," : "%" PRId64 ", %" PRId64, rows, columns);
-    snprintf(text, sizeof text, "{'descr': '<f%d', 'fortran_order': False, 'shape': (%s), }", (int)number_size(precision),
-             sizes);
+    snprintf(text, sizeof text, "{'descr': '<f%d', 'fortran_order': False, 'shape': (%s), }",
+             (int)number_size(precision), sizes);
     void *numbers = copy_numbers(precision, values, count);
     write_npy(path, 1, text, numbers, (size_t)count * number_size(precision));
     free(numbers);

@@ -136,8 +136,8 @@ static void test_sizes(void) {
         for (int type = 4; type <= 8; type += 4) {
             char dictionary[128], text[128];
             void *data = copy_numbers(precision, numbers, N * D);
-            snprintf(dictionary, sizeof dictionary, "{'descr': '<f%d', 'fortran_order': False, 'shape': (5, %d), }", type,
-                     columns);
+            snprintf(dictionary, sizeof dictionary, "{'descr': '<f%d', 'fortran_order': False, 'shape': (5, %d), }",
+                     type, columns);
             snprintf(text, sizeof text, "holds %d bytes of data, and its shape (5, %d) is %d", N * D * size, columns,
                      N * columns * type);
             write_npy(paths.x, 1, dictionary, data, (size_t)(N * D * size));

@@ -1,7 +1,7 @@
 /*
- * test_streaming_memory.c - half a gigabyte of rows, of either precision, that a callback makes up, processed in a small part of
- * that memory. Each computation is a process of its own, whose largest resident set is compared with its size before. (Built without
- * sanitizers, which keep freed memory.)
+ * test_streaming_memory.c - half a gigabyte of rows, of either precision, that a callback makes up, processed in a
+ * small part of that memory. Each computation is a process of its own, whose largest resident set is compared with its
+ * size before. (Built without sanitizers, which keep freed memory.)
  */
 #include "streaming.h"
 

@@ -69,7 +69,8 @@ static void write_header(world *w, FILE *file, taskmet_precision precision, int6
 }
 
 /* A .npy file in the program's directory, which may claim sizes that it has not. */
-static const char *write_matrix(world *w, const char *name, taskmet_precision precision, int64_t rows, int64_t columns) {
+static const char *write_matrix(world *w, const char *name, taskmet_precision precision, int64_t rows,
+                                int64_t columns) {
     char *path = memory(w, 128);
     snprintf(path, 128, "%s/%s", w->directory, name);
     FILE *file = fopen(path, "wb");

@@ -1,7 +1,7 @@
 /*
  * fuzz_npy.c - libFuzzer: any bytes as the .npy file of a streamed dataset's features and targets at once, and of its
- * targets beside three good rows of features, in float64 and in float32. What is accepted is as large as it says, gives the same loss as its
- * numbers in memory, and a status where its end is gone.
+ * targets beside three good rows of features, in float64 and in float32. What is accepted is as large as it says,
+ * gives the same loss as its numbers in memory, and a status where its end is gone.
  */
 #include "target.h"
 

@@ -1,4 +1,4 @@
-"""Datasets whose rows are read by blocks, in either dtype: from files and from a function; the same bits as in memory."""
+"""Datasets whose rows are read by blocks, from files or a function, in either dtype: the bits of rows in memory."""
 
 import gc
 import threading

@@ -15,8 +15,8 @@ class RowSource {
   /// Whether features can be read without targets, and targets without features.
   var sidesAreSeparate: Bool { false }
 
-  /// Fills contiguous rows of the source's precision with finite numbers, on any thread; a side that is nil is not wanted,
-  /// which happens only where sides are separate.
+  /// Fills contiguous rows of the source's precision with finite numbers, on any thread; a side that is nil is not
+  /// wanted, which happens only where sides are separate.
   func read(_ range: Range<Int>, x: UnsafeMutableRawPointer?, y: UnsafeMutableRawPointer?) throws {
     throw TaskMetError.unsupported("an abstract source of rows")
   }

@@ -20,8 +20,8 @@ private enum RowStorage {
   case source(RowSource)
 }
 
-/// N rows: x (N x d), y (N x n), s_i >= 0. They are in memory, or streamed: read by blocks at each use. x and y are of one
-/// precision; weights and contexts are float64.
+/// N rows: x (N x d), y (N x n), s_i >= 0. They are in memory, or streamed: read by blocks at each use. x and y are of
+/// one precision; weights and contexts are float64.
 final class Dataset: SharedObject {
   override var kind: StaticString { "dataset" }
 
