@@ -39,7 +39,8 @@
  *   Layout      Parameters are one flat vector, laid out as PyTorch's nn.Linear: layer by layer the weight (outputs x
  *               inputs, row-major), then the bias (outputs) if there is one. A metric's vector is the factor's entries
  *               (constant) or its network's layers (conditional), and last the scalar s.
- *   Precision   Datasets, predictors and metrics are float64, or float32 where they are asked to be (_create_f32, _convert).
+ *   Precision   Datasets, predictors and metrics are float64, or float32 where they are asked to be (_f32, _convert,
+ *               files of float32); datasets in memory as well as streamed ones.
  *               A loss, a hypergradient or a trainer takes objects of one precision: mixed ones are
  *               TASKMET_ERROR_INVALID_ARGUMENT. In float32 the rows, the networks, the metric's factors and what is
  *               computed row by row are float32; the loss, sums over blocks of rows, vectors as long as theta or phi
@@ -216,10 +217,13 @@ taskmet_status taskmet_dataset_borrow_f32(int64_t rows, int64_t features, const 
  * needed the rows. */
 typedef int32_t (*taskmet_read_fn)(void *user, int64_t first_row, int64_t count, double *x, double *y);
 
+/* The same for a float32 dataset: rows are written as float, and a block of 512 KiB has twice as many of them. */
+typedef int32_t (*taskmet_read_f32_fn)(void *user, int64_t first_row, int64_t count, float *x, float *y);
+
 /* A streamed dataset, for data larger than memory: its rows are not kept, but read by blocks whenever they are needed, by
- * every function that takes a dataset. The results have the same bits as with the same rows in memory,
- * which are float64.
- *   read        is called for at most 512 KiB of rows at once, but for 128 rows at least where as many are left; on the
+ * every function that takes a dataset. The results have the same bits as with the same rows in memory in the same
+ * precision: float64, or with _f32 float32.
+ *   read        is called for at most 512 KiB of rows at once, or 128 rows (float32: 256) where these are more; on the
  *               thread that called the library, and with a workspace or a trainer of several threads also on the library's
  *               own, several at a time: a reader that cannot do that takes a lock
  *   free_user   called once with user when the last object that holds the dataset is gone; may be NULL; not called when this
@@ -232,12 +236,16 @@ typedef int32_t (*taskmet_read_fn)(void *user, int64_t first_row, int64_t count,
 taskmet_status taskmet_dataset_create_from_callback(int64_t rows, int64_t features, int64_t targets,
                                                     taskmet_read_fn read, void *user, void (*free_user)(void *user),
                                                     taskmet_dataset **dataset);
+taskmet_status taskmet_dataset_create_from_callback_f32(int64_t rows, int64_t features, int64_t targets,
+                                                        taskmet_read_f32_fn read, void *user,
+                                                        void (*free_user)(void *user), taskmet_dataset **dataset);
 
-/* A streamed dataset from two .npy files of NumPy's (version 1.0 or 2.0, little-endian float64, C order): x_path of shape
- * (rows, features), y_path of shape (rows, targets) or (rows,). Headers and files' sizes are checked here; anything else than
- * such an array, whole and without more behind it, is FORMAT. The files stay open, and are read by blocks rather than mapped:
- * one that becomes shorter is TASKMET_ERROR_IO for the call that needed the rows, where a mapping would kill the process;
- * a number that is not finite is FORMAT. They must not change while the dataset lives. */
+/* A streamed dataset from two .npy files of NumPy's (version 1.0 or 2.0, C order): x_path of shape (rows, features),
+ * y_path of shape (rows, targets) or (rows,). Both hold little-endian float64 ('<f8') or both float32 ('<f4'), and the
+ * dataset is of that precision; one of each is FORMAT. Headers and files' sizes are checked here; anything else than
+ * such an array, whole and without more behind it, is FORMAT. The files stay open, and are read by blocks rather than
+ * mapped: one that becomes shorter is TASKMET_ERROR_IO for the call that needed the rows, where a mapping would kill
+ * the process; a number that is not finite is FORMAT. They must not change while the dataset lives. */
 taskmet_status taskmet_dataset_create_from_files(const char *x_path, const char *y_path, taskmet_dataset **dataset);
 
 void taskmet_dataset_destroy(taskmet_dataset *dataset);

@@ -74,3 +74,119 @@ struct DatasetTests {
     try dataset.setWeights([1, 1, 1, 1])
   }
 }
+
+/// x_i = (i, i/3, ...), y_i = -i/7, rounded to the precision, read by blocks.
+private final class CountedRows: RowSource {
+  private(set) var readings: [Range<Int>] = []
+  private let separate: Bool
+
+  init(rows: Int, features: Int = 2, _ precision: Precision, separate: Bool = false) {
+    self.separate = separate
+    super.init(rows: rows, features: features, targets: 1, precision)
+  }
+
+  override var sidesAreSeparate: Bool { separate }
+
+  func feature(_ row: Int, _ column: Int) -> Double { precision.rounded(Double(row) / Double(2 * column + 1)) }
+  func target(_ row: Int) -> Double { precision.rounded(-Double(row) / 7) }
+
+  override func read(_ range: Range<Int>, x: UnsafeMutableRawPointer?, y: UnsafeMutableRawPointer?) throws {
+    readings.append(range)
+    switch precision {
+    case .float64: write(range, x, y, Double.self)
+    case .float32: write(range, x, y, Float.self)
+    }
+  }
+
+  private func write<Scalar: BLASScalar>(
+    _ range: Range<Int>, _ x: UnsafeMutableRawPointer?, _ y: UnsafeMutableRawPointer?, _: Scalar.Type
+  ) {
+    for (index, row) in range.enumerated() {
+      for k in 0..<features { x?.assumingMemoryBound(to: Scalar.self)[index * features + k] = Scalar(feature(row, k)) }
+      y?.assumingMemoryBound(to: Scalar.self)[index] = Scalar(target(row))
+    }
+  }
+
+  /// The same rows in memory.
+  func inMemory() throws -> Dataset {
+    func values(_ columns: Int, _ entry: (Int, Int) -> Double) -> DenseMatrix {
+      DenseMatrix(rows, columns, (0..<(rows * columns)).map { entry($0 / columns, $0 % columns) })
+    }
+    let (x, y) = (values(features, feature), values(1) { row, _ in target(row) })
+    func narrowed(_ matrix: DenseMatrix) throws -> Buffer<Float> { try Buffer(matrix.values.map { Float($0) }) }
+    guard precision == .float32 else { return try Dataset(x, y) }
+    let (xs, ys) = (try narrowed(x), try narrowed(y))
+    return try withExtendedLifetime((xs, ys)) {
+      try Dataset(
+        copying: MatrixView(xs.base, rows: rows, columns: features), MatrixView(ys.base, rows: rows, columns: 1))
+    }
+  }
+}
+
+@Suite("Streamed rows")
+struct StreamedRowsTests {
+  @Test("a block is 512 KiB in whole tiles, or one tile", arguments: Precision.allCases)
+  func blocks(_ precision: Precision) throws {
+    #expect(precision.tileRows * precision.size == 1024)
+    for features in [1, 2, 7, 100, 300, 511, 600, 5000] {
+      let rows = CountedRows(rows: 10, features: features, precision).blockRows
+      let bytes = rows * (features + 1) * precision.size
+      let tileBytes = precision.tileRows * (features + 1) * precision.size
+      #expect(rows % precision.tileRows == 0)
+      #expect(bytes <= 1 << 19 ? bytes + tileBytes > 1 << 19 : rows == precision.tileRows)
+    }
+    let source = CountedRows(rows: 20_000, features: 30, precision)
+    try BlockedMatrix(featuresOf: source).forEachBlock { start, block in
+      #expect(block.precision == precision && start % source.blockRows == 0 && block.rows <= source.blockRows)
+      #expect(block[block.rows - 1, 29] == source.feature(start + block.rows - 1, 29))
+    }
+    #expect(source.readings.count == (20_000 + source.blockRows - 1) / source.blockRows)
+  }
+
+  @Test("some rows of a streamed dataset", arguments: Precision.allCases)
+  func gathering(_ precision: Precision) throws {
+    let source = CountedRows(rows: 5000, precision)
+    let gathered = try Dataset(Buffer([4999, 7, 8, 9, 7, 0]), of: Dataset(source))
+    #expect(gathered.precision == precision && !gathered.isStreamed && gathered.x.precision == precision)
+    #expect(source.readings == [4999..<5000, 7..<10, 7..<8, 0..<1])
+    for (index, row) in [4999, 7, 8, 9, 7, 0].enumerated() {
+      #expect(gathered.x[index, 0] == source.feature(row, 0) && gathered.x[index, 1] == source.feature(row, 1))
+      #expect(gathered.y[index, 0] == source.target(row))
+    }
+  }
+
+  @Test(
+    "fingerprints are those of the rows in memory, and features are read for theirs once", arguments: Precision.allCases
+  )
+  func fingerprints(_ precision: Precision) throws {
+    let source = CountedRows(rows: 3000, precision)
+    let (streamed, memory) = (Dataset(source), try source.inMemory())
+    for rounding in [nil] + Precision.allCases.map(Optional.some) {
+      #expect(
+        try streamed.featureRows.fingerprint(roundedTo: rounding) == memory.featureRows.fingerprint(roundedTo: rounding)
+      )
+      #expect(
+        try streamed.targetRows.fingerprint(roundedTo: rounding) == memory.targetRows.fingerprint(roundedTo: rounding))
+    }
+    let before = source.readings.count
+    _ = try streamed.featureRows.fingerprint()
+    _ = try streamed.featureRows.fingerprint(roundedTo: precision)
+    #expect(source.readings.count == before)
+  }
+
+  @Test("one room for sources of both precisions, one side or both", arguments: [false, true])
+  func rooms(_ separate: Bool) throws {
+    let room = RowBlock()
+    let sources = [Precision.float64, .float32, .float64].map { CountedRows(rows: 900, $0, separate: separate) }
+    for source in sources + sources.reversed() {
+      let x = try room.read(100..<140, until: 900, of: source, .features).x
+      #expect(x.precision == source.precision && x.rows == 40 && x[39, 1] == source.feature(139, 1))
+      let both = try room.read(130..<150, until: 900, of: source, .both)
+      #expect(both.x.precision == source.precision && both.y.precision == source.precision)
+      #expect(both.x[0, 1] == source.feature(130, 1) && both.y[19, 0] == source.target(149))
+      let readings = source.readings.count
+      let y = try room.read(400..<410, until: 900, of: source, .targets).y
+      #expect(y[3, 0] == source.target(403) && source.readings.count == readings)
+    }
+  }
+}

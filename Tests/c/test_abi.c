@@ -35,6 +35,11 @@ SIZE(taskmet_model, 4);
 SIZE(taskmet_stop_reason, 4);
 SIZE(taskmet_log_level, 4);
 SIZE(taskmet_option_type, 4);
+SIZE(taskmet_precision, 4);
+
+/* Functions of the caller's. */
+SIZE(taskmet_read_fn, 8);
+SIZE(taskmet_read_f32_fn, 8);
 
 /* Structs */
 
@@ -311,6 +316,8 @@ CONSTANT(TASKMET_LOG_WARNING, 1);
 CONSTANT(TASKMET_OPTION_INT, 0);
 CONSTANT(TASKMET_OPTION_DOUBLE, 1);
 CONSTANT(TASKMET_OPTION_STRING, 2);
+CONSTANT(TASKMET_FLOAT64, 0);
+CONSTANT(TASKMET_FLOAT32, 1);
 
 /* The library is of the same interface as the header. */
 int main(int argc, char **argv) {

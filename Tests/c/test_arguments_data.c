@@ -35,17 +35,25 @@ static int32_t read_nothing(void *user, int64_t first, int64_t count, double *x,
     return TASKMET_CALLBACK_ERROR;
 }
 
+static int32_t read_nothing_f32(void *user, int64_t first, int64_t count, float *x, float *y) {
+    (void)user, (void)first, (void)count, (void)x, (void)y;
+    return TASKMET_CALLBACK_ERROR;
+}
+
+/* Refused in the same way in both precisions. */
+#define REFUSE_READER(make, read)                                                                                    \
+    do {                                                                                                             \
+        taskmet_dataset **const made = &O.made.dataset;                                                              \
+        REFUSE_SIZE("rows", make(bad, FEATURES, TARGETS, read, &W.freed, count_release, made));                      \
+        REFUSE_SIZE("features", make(ROWS, bad, TARGETS, read, &W.freed, count_release, made));                      \
+        REFUSE_SIZE("targets", make(ROWS, FEATURES, bad, read, &W.freed, count_release, made));                      \
+        REFUSE_NULL("read", make(ROWS, FEATURES, TARGETS, NULL, &W.freed, count_release, made));                     \
+        REFUSE_NULL("dataset", make(ROWS, FEATURES, TARGETS, read, &W.freed, count_release, NULL));                  \
+    } while (0)
+
 static void test_dataset_create_from_callback(void) {
-    REFUSE_SIZE("rows", taskmet_dataset_create_from_callback(bad, FEATURES, TARGETS, read_nothing, &W.freed, count_release,
-                                                             &O.made.dataset));
-    REFUSE_SIZE("features", taskmet_dataset_create_from_callback(ROWS, bad, TARGETS, read_nothing, &W.freed, count_release,
-                                                                 &O.made.dataset));
-    REFUSE_SIZE("targets", taskmet_dataset_create_from_callback(ROWS, FEATURES, bad, read_nothing, &W.freed, count_release,
-                                                                &O.made.dataset));
-    REFUSE_NULL("read", taskmet_dataset_create_from_callback(ROWS, FEATURES, TARGETS, NULL, &W.freed, count_release,
-                                                             &O.made.dataset));
-    REFUSE_NULL("dataset", taskmet_dataset_create_from_callback(ROWS, FEATURES, TARGETS, read_nothing, &W.freed,
-                                                                count_release, NULL));
+    REFUSE_READER(taskmet_dataset_create_from_callback, read_nothing);
+    REFUSE_READER(taskmet_dataset_create_from_callback_f32, read_nothing_f32);
 }
 
 /* What lies between the rows is not data, and a single row has no next one, however long its stride. */

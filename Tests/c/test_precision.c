@@ -6,12 +6,6 @@
 
 enum { ROWS = 60, D = 3, N = 2, HIDDEN = 5 };
 
-static float *narrowed(const double *values, int64_t count) {
-    float *result = need_memory((size_t)count * sizeof(float));
-    for (int64_t k = 0; k < count; k += 1) result[k] = (float)values[k];
-    return result;
-}
-
 static taskmet_precision precision_of(const taskmet_predictor *predictor) {
     taskmet_precision precision = -1;
     CHECK_OK(taskmet_predictor_precision(predictor, &precision));

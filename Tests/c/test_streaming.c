@@ -1,8 +1,11 @@
 /*
- * test_streaming.c - datasets whose rows are read by blocks: every result has the bits of the same rows in memory, for
- * any number of threads; a reader that fails leaves everything as it was.
+ * test_streaming.c - datasets whose rows are read by blocks: every result has the bits of the same rows in memory, in
+ * either precision, for any number of threads; a reader that fails leaves everything as it was.
  */
 #include "streaming.h"
+
+/* Of everything that is made here. */
+static taskmet_precision precision;
 
 /* The same rows three times. */
 typedef struct sources {
@@ -17,18 +20,24 @@ static void set_up(sources *s, int64_t rows, int64_t d, int64_t n, int grouped) 
     memset(s, 0, sizeof *s);
     s->rows = rows, s->d = d, s->n = n;
     problem p = make_problem(3, rows, d, n, grouped ? 3 : 0);
+    round_numbers(precision, p.x, rows * d), round_numbers(precision, p.y, rows * n);
+    taskmet_dataset_destroy(p.data);
+    p.data = make_in_memory(precision, rows, d, p.x, n, p.y);
     double *weights = random_array(5, rows);
     for (int64_t i = 0; i < rows; i += 1) weights[i] = 1.5 + weights[i];
-    start_reader(&s->reader, rows, d, p.x, n, p.y);
+    start_reader(&s->reader, precision, rows, d, p.x, n, p.y);
     s->paths = name_files();
-    save_npy(s->paths.x, p.x, rows, d);
-    save_npy(s->paths.y, p.y, rows, n == 1 ? 0 : n);
+    save_npy(s->paths.x, precision, p.x, rows, d);
+    save_npy(s->paths.y, precision, p.y, rows, n == 1 ? 0 : n);
     s->callback = make_streamed(&s->reader);
     NEED(taskmet_dataset_create_from_files(s->paths.x, s->paths.y, &s->files));
     taskmet_dataset *const all[] = {p.data, s->callback, s->files};
     for (size_t k = 0; k < LENGTH(all); k += 1) {
         if (grouped) NEED(taskmet_dataset_set_instances(all[k], p.instances, p.offsets));
         NEED(taskmet_dataset_set_weights(all[k], weights, rows));
+        taskmet_precision got = -1;
+        CHECK_OK(taskmet_dataset_precision(all[k], &got));
+        CHECK(got == precision);
     }
     s->memory = p.data, s->x = p.x, s->y = p.y;
     free(weights), free(p.offsets);
@@ -118,12 +127,27 @@ static void compare(const models *m, sources *s) {
     free_results(&expected), free_results(&got);
 }
 
+static void convert_predictor(taskmet_predictor **predictor) {
+    taskmet_predictor *converted = NULL;
+    NEED(taskmet_predictor_convert(*predictor, precision, &converted));
+    taskmet_predictor_destroy(*predictor);
+    *predictor = converted;
+}
+
+static void convert_metric(taskmet_metric **metric) {
+    taskmet_metric *converted = NULL;
+    NEED(taskmet_metric_convert(*metric, precision, &converted));
+    taskmet_metric_destroy(*metric);
+    *metric = converted;
+}
+
 static models make_models(const sources *s, int64_t hidden, int conditional, taskmet_structure structure) {
     models m = {NULL, NULL, 0.2};
     if (hidden > 0) m.predictor = make_mlp(11, s->d, s->n, hidden);
     else m.predictor = make_linear(11, s->d, s->n);
     if (conditional) m.metric = make_conditional(12, s->d, s->n, structure, 1, 3);
     else NEED(taskmet_metric_create_constant(s->n, structure, 1, 1, &m.metric));
+    convert_predictor(&m.predictor), convert_metric(&m.metric);
     if (conditional) {
         NEED(taskmet_metric_set_normalization(m.metric, TASKMET_NORMALIZATION_BATCH_TRACE));
         NEED(taskmet_metric_update_normalization(m.metric, s->rows, s->x, s->d));
@@ -150,7 +174,7 @@ static void test_same_bits(int64_t rows, int64_t d, int64_t n, int64_t hidden) {
         free_models(&m);
     }
     tear_down(&s);
-    CHECK(s.reader.largest <= (65536 / (d + n) < 128 ? 128 : 65536 / (d + n)));
+    CHECK(s.reader.largest <= largest_block(precision, d + n));
     if (!check_quick) CHECK(s.reader.abroad > 0);
 }
 
@@ -163,6 +187,7 @@ static void test_linearizations_not_kept(void) {
     taskmet_predictor_destroy(m.predictor);
     NEED(taskmet_predictor_create_mlp(s.d, s.n, 1, hidden, TASKMET_ACTIVATION_SIGMOID, TASKMET_ACTIVATION_IDENTITY, 5,
                                       &m.predictor));
+    convert_predictor(&m.predictor);
     taskmet_solver_options solver;
     taskmet_solver_options_init(&solver);
     solver.max_iterations = 1;
@@ -273,6 +298,28 @@ static void test_tasks(void) {
     tear_down(&s);
 }
 
+/* Differences in float64, whatever the rows' precision. */
+static void test_check(void) {
+    sources s;
+    set_up(&s, 400, 3, 2, 1);
+    models m = make_models(&s, 4, 1, TASKMET_STRUCTURE_DIAGONAL);
+    square user;
+    taskmet_task *task = make_square(&user);
+    taskmet_inner_options inner;
+    taskmet_solver_options solver;
+    taskmet_inner_options_init(&inner), taskmet_solver_options_init(&solver);
+    inner.max_iterations = 30;
+    double worst[2] = {-1, -2};
+    taskmet_dataset *const data[] = {s.memory, s.callback};
+    for (int k = 0; k < 2; k += 1)
+        CHECK_OK(taskmet_hypergradient_check(m.predictor, m.metric, data[k], 0.1, task, &inner, &solver, 1, 3, 1e-3,
+                                             &worst[k], NULL));
+    CHECK_SAME_BITS(&worst[0], &worst[1], 1);
+    taskmet_task_destroy(task);
+    free_models(&m);
+    tear_down(&s);
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* The trainer                                                                                                       */
 
@@ -341,6 +388,39 @@ static void test_checkpoint(void) {
     taskmet_trainer_destroy(trainer), taskmet_trainer_destroy(expected);
     taskmet_task_destroy(task);
     free_models(&m);
+    tear_down(&s);
+}
+
+/* Objects of the other precision are refused, before anything is read. */
+static void test_mixed(void) {
+    sources s;
+    set_up(&s, 20, 3, 2, 0);
+    models m = make_models(&s, 4, 0, TASKMET_STRUCTURE_DIAGONAL);
+    const taskmet_precision own = precision;
+    precision = own == TASKMET_FLOAT32 ? TASKMET_FLOAT64 : TASKMET_FLOAT32;
+    models others = {NULL, NULL, 0.2};
+    NEED(taskmet_predictor_convert(m.predictor, precision, &others.predictor));
+    NEED(taskmet_metric_convert(m.metric, precision, &others.metric));
+    taskmet_dataset *memory = make_in_memory(precision, s.rows, s.d, s.x, s.n, s.y);
+    precision = own;
+    const taskmet_status refused = TASKMET_ERROR_INVALID_ARGUMENT;
+    const char *text = own == TASKMET_FLOAT32 ? "dataset: its precision must be the predictor's, float64, is float32"
+                                              : "dataset: its precision must be the predictor's, float32, is float64";
+    double value = -1;
+    taskmet_trainer *trainer = NULL;
+    taskmet_dataset *const streamed[] = {s.callback, s.files};
+    for (size_t k = 0; k < LENGTH(streamed); k += 1) {
+        CHECK_STATUS(taskmet_loss_value(others.predictor, others.metric, streamed[k], 0, &value), refused, text);
+        CHECK_STATUS(taskmet_trainer_create(others.predictor, others.metric, streamed[k], &trainer), refused, text);
+        CHECK(trainer == NULL && value == -1);
+        NEED(taskmet_trainer_create(others.predictor, others.metric, memory, &trainer));
+        CHECK_STATUS(taskmet_trainer_set_validation(trainer, streamed[k]), refused, "precision");
+        taskmet_trainer_destroy(trainer);
+        trainer = NULL;
+    }
+    CHECK(s.reader.calls == 0);
+    taskmet_dataset_destroy(memory);
+    free_models(&others), free_models(&m);
     tear_down(&s);
 }
 
@@ -428,16 +508,29 @@ static int32_t interrupt(void *user) {
     return ++*(int64_t *)user < 3 ? TASKMET_CALLBACK_OK : TASKMET_CALLBACK_STOP;
 }
 
-static int32_t slow_rows(void *user, int64_t first, int64_t count, double *x, double *y) {
+static int32_t fill_slowly(int64_t first, int64_t count, void *x, void *y) {
     const struct timespec pause = {0, 2000000};
-    (void)user;
     nanosleep(&pause, NULL);
-    for (int64_t k = 0; k < count; k += 1) x[k] = y[k] = (double)((first + k) % 100) / 100;
+    for (int64_t k = 0; k < count; k += 1) {
+        const double value = (double)((first + k) % 100) / 100;
+        set_number(precision, x, k, value), set_number(precision, y, k, value);
+    }
     return TASKMET_CALLBACK_OK;
 }
 
+static int32_t slow_rows(void *user, int64_t first, int64_t count, double *x, double *y) {
+    (void)user;
+    return fill_slowly(first, count, x, y);
+}
+
+static int32_t slow_rows_f32(void *user, int64_t first, int64_t count, float *x, float *y) {
+    (void)user;
+    return fill_slowly(first, count, x, y);
+}
+
 static void test_interrupt(void) {
-    enum { MANY = 200000000 };
+    /* 12 seconds of pauses for each pass. */
+    const int64_t many = 6000 * largest_block(precision, 2);
     taskmet_dataset *data = NULL;
     taskmet_fit_report report = new_report();
     models m = {make_linear(1, 1, 1), NULL, 0};
@@ -446,12 +539,14 @@ static void test_interrupt(void) {
     taskmet_trainer *trainer = NULL;
     int64_t asked = 0;
     NEED(taskmet_metric_create_constant(1, TASKMET_STRUCTURE_SCALAR, 1, 1, &m.metric));
-    NEED(taskmet_dataset_create_from_callback(MANY, 1, 1, slow_rows, NULL, NULL, &data));
+    convert_predictor(&m.predictor), convert_metric(&m.metric);
+    if (precision == TASKMET_FLOAT32)
+        NEED(taskmet_dataset_create_from_callback_f32(many, 1, 1, slow_rows_f32, NULL, NULL, &data));
+    else NEED(taskmet_dataset_create_from_callback(many, 1, 1, slow_rows, NULL, NULL, &data));
     NEED(taskmet_trainer_create(m.predictor, m.metric, data, &trainer));
     NEED(taskmet_trainer_add_task(trainer, task, 1));
     configure(trainer, "inner_solver=adam metric_cache_bytes=1000000");
     NEED(taskmet_trainer_set_interrupt(trainer, interrupt, &asked));
-    /* A whole pass would take 12 seconds. */
     const double start = seconds_now();
     CHECK_OK(taskmet_trainer_fit(trainer, &report));
     CHECK(report.reason == TASKMET_STOP_INTERRUPT && asked == 3);
@@ -493,6 +588,7 @@ static int32_t slope_jvp(void *user, int64_t rows, const double *x, int64_t stri
 }
 
 static void test_callback_predictor(void) {
+    if (precision == TASKMET_FLOAT32) return; /* it is float64 always */
     sources s;
     set_up(&s, 900, 200, 1, 0);
     taskmet_predictor_callbacks functions;
@@ -513,7 +609,7 @@ static void test_callback_predictor(void) {
         CHECK_OK(taskmet_loss_hvp(m.predictor, m.metric, data[k], m.rho, &w, 1, &product[k], 1));
         CHECK_OK(taskmet_hypergradient(m.predictor, m.metric, data[k], m.rho, c, 1, NULL, h[k],
                                        metric_count(m.metric), NULL));
-        CHECK(k == 0 ? user.largest <= 65536 / 201 : user.largest == s.rows);
+        CHECK(k == 0 ? user.largest <= largest_block(precision, 201) : user.largest == s.rows);
     }
     CHECK_CLOSE_ARRAYS(&gradient[0], &gradient[1], 1, 1e-13);
     CHECK_CLOSE_ARRAYS(&product[0], &product[1], 1, 1e-13);
@@ -523,16 +619,17 @@ static void test_callback_predictor(void) {
     tear_down(&s);
 }
 
-int main(int argc, char **argv) {
-    check_begin(argc, argv);
+static void test_all(void) {
     test_same_bits(check_quick ? 400 : 1500, 3, 2, 7);
     /* Blocks of one tile, several for each lane. */
     test_same_bits(check_quick ? 800 : 4500, 400, 1, 3);
     if (!check_quick) test_linearizations_not_kept();
     test_exact();
     test_tasks();
+    test_check();
     test_trainer();
     test_checkpoint();
+    test_mixed();
     test_failures(1);
     test_failures(2);
     test_failing_steps(recipes[0], 0);
@@ -541,5 +638,14 @@ int main(int argc, char **argv) {
     test_failing_steps(recipes[5], 1);
     test_interrupt();
     test_callback_predictor();
+}
+
+int main(int argc, char **argv) {
+    static const taskmet_precision precisions[] = {TASKMET_FLOAT64, TASKMET_FLOAT32};
+    check_begin(argc, argv);
+    for (size_t k = 0; k < LENGTH(precisions); k += 1) {
+        precision = precisions[k];
+        test_all();
+    }
     return check_end();
 }

@@ -1,26 +1,39 @@
 /*
- * test_streaming_memory.c - half a gigabyte of rows that a callback makes up, processed in a small part of that memory. Each
- * computation is a process of its own, whose largest resident set is compared with its size before. (Built without
- * sanitizers, which keep freed memory.)
+ * test_streaming_memory.c - half a gigabyte of rows, of either precision, that a callback makes up, processed in a
+ * small part of that memory. Each computation is a process of its own, whose largest resident set is compared with its
+ * size before. (Built without sanitizers, which keep freed memory.)
  */
-#include "check.h"
+#include "streaming.h"
 
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-enum { ROWS = 1000000, FEATURES = 63, MEBI = 1 << 20 };
+enum { FEATURES = 63, MEBI = 1 << 20 };
 
-/* ROWS x (FEATURES + 1) numbers are 488 MiB; blocks, lanes and kept linearisations may take 100. */
-enum { ALLOWED = 100 };
+/* The rows are 488 MiB; blocks, lanes and kept linearisations may take 100. */
+enum { ALLOWED = 100, BYTES = 512000000 };
+
+static taskmet_precision precision;
+
+static double number_at(int64_t row, int64_t column) { return (double)(row * (column + 3) % 101) / 101; }
+
+static void make_up(int64_t first, int64_t count, void *x, void *y) {
+    for (int64_t i = 0; i < count; i += 1) {
+        const int64_t row = first + i;
+        for (int64_t k = 0; k < FEATURES; k += 1) set_number(precision, x, i * FEATURES + k, number_at(row, k));
+        set_number(precision, y, i, (double)(row % 1009) / 1009 + number_at(row, 0));
+    }
+}
 
 static int32_t make_rows(void *user, int64_t first, int64_t count, double *x, double *y) {
     (void)user;
-    for (int64_t i = 0; i < count; i += 1) {
-        const double t = (double)((first + i) % 1009) / 1009;
-        for (int64_t k = 0; k < FEATURES; k += 1) x[i * FEATURES + k] = (double)((first + i) * (k + 3) % 101) / 101;
-        y[i] = t + x[i * FEATURES];
-    }
+    make_up(first, count, x, y);
+    return TASKMET_CALLBACK_OK;
+}
+
+static int32_t make_rows_f32(void *user, int64_t first, int64_t count, float *x, float *y) {
+    (void)user;
+    make_up(first, count, x, y);
     return TASKMET_CALLBACK_OK;
 }
 
@@ -103,7 +116,7 @@ static void test_peak(const char *name, void (*compute)(taskmet_workspace *), in
         const long before = peak();
         compute(workspace);
         const long grown = peak() - before;
-        printf("%s, %d threads: %ld MiB more\n", name, (int)threads, grown);
+        printf("%s, float%d, %d threads: %ld MiB more\n", name, 8 * (int)number_size(precision), (int)threads, grown);
         CHECK(grown < ALLOWED);
         fflush(stdout);
         _exit(check_failed == 0 ? 0 : 1);
@@ -113,12 +126,28 @@ static void test_peak(const char *name, void (*compute)(taskmet_workspace *), in
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-int main(int argc, char **argv) {
-    check_begin(argc, argv);
-    NEED(taskmet_dataset_create_from_callback(ROWS, FEATURES, 1, make_rows, NULL, NULL, &data));
-    linear = make_linear(1, FEATURES, 1);
-    mlp = make_mlp(1, FEATURES, 1, 8);
-    metric = make_conditional(2, FEATURES, 1, TASKMET_STRUCTURE_SCALAR, 1, 4);
+static taskmet_predictor *converted(taskmet_predictor *predictor) {
+    taskmet_predictor *result = NULL;
+    NEED(taskmet_predictor_convert(predictor, precision, &result));
+    taskmet_predictor_destroy(predictor);
+    return result;
+}
+
+static void make_objects(void) {
+    const int64_t rows = BYTES / (FEATURES + 1) / (int64_t)number_size(precision);
+    taskmet_metric *wide = make_conditional(2, FEATURES, 1, TASKMET_STRUCTURE_SCALAR, 1, 4);
+    if (precision == TASKMET_FLOAT32)
+        NEED(taskmet_dataset_create_from_callback_f32(rows, FEATURES, 1, make_rows_f32, NULL, NULL, &data));
+    else NEED(taskmet_dataset_create_from_callback(rows, FEATURES, 1, make_rows, NULL, NULL, &data));
+    linear = converted(make_linear(1, FEATURES, 1));
+    mlp = converted(make_mlp(1, FEATURES, 1, 8));
+    NEED(taskmet_metric_convert(wide, precision, &metric));
+    taskmet_metric_destroy(wide);
+}
+
+static void test_precision(taskmet_precision own) {
+    precision = own;
+    make_objects();
     for (int64_t threads = 1; threads <= 2; threads += 1) {
         test_peak("gradient", compute_gradient, threads);
         test_peak("exact minimum", compute_minimum, threads);
@@ -128,5 +157,11 @@ int main(int argc, char **argv) {
     taskmet_metric_destroy(metric);
     taskmet_predictor_destroy(mlp), taskmet_predictor_destroy(linear);
     taskmet_dataset_destroy(data);
+}
+
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
+    test_precision(TASKMET_FLOAT64);
+    test_precision(TASKMET_FLOAT32);
     return check_end();
 }

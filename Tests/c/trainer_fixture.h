@@ -20,6 +20,12 @@ static inline double seconds_now(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static inline float *narrowed(const double *values, int64_t count) {
+    float *result = need_memory((size_t)count * sizeof(float));
+    for (int64_t k = 0; k < count; k += 1) result[k] = (float)values[k];
+    return result;
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* The problem: y_k = 1 + 2 x_0^2 + 0.3 k x_last + noise                                                            */
 

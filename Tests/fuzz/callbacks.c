@@ -120,29 +120,41 @@ int32_t probe_callback(void *user, const taskmet_task_batch *batch, double *loss
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* A streamed dataset's reader                                                                                      */
 
-/* What the library promises of a reading. */
-static int is_promised(const owned *owner, int64_t first_row, int64_t count) {
+/* What the library promises of a reading of numbers of this size. */
+static int is_promised(const owned *owner, int64_t first_row, int64_t count, size_t size) {
     const stream *s = &owner->stream;
     if (owner->released > 0) report_finding("a reader was called after its free_user");
     const int there = first_row >= 0 && count >= 1 && first_row <= s->rows - count;
     if (!there)
         report_finding("a reader was asked for %lld rows from row %lld on, of %lld", (long long)count,
                        (long long)first_row, (long long)s->rows);
-    const int64_t most = (1 << 16) / (s->features + s->targets);
-    if (there && count > 128 && count > most)
+    const int64_t tile = 1024 / (int64_t)size, most = (1 << 19) / (s->features + s->targets) / (int64_t)size;
+    if (there && count > tile && count > most)
         report_finding("a reader was asked for %lld rows of %lld numbers at once", (long long)count,
                        (long long)(s->features + s->targets));
     return there;
 }
 
-/* Numbers in [-2, 2), in room that is all NaN. */
-static void fill_rows(uint64_t seed, int64_t first_row, int64_t count, int64_t columns, double *out) {
-    int filled = 1;
-    for (int64_t k = 0; k < count * columns; k += 1) {
-        filled &= isnan(out[k]) != 0;
-        out[k] = (double)(int64_t)scrambled(seed + (uint64_t)(first_row * columns + k)) / 4611686018427387904.0;
-    }
+static void require_filled(int filled) {
     if (!filled) report_finding("a reader got room that is not filled with NaN");
+}
+
+static int is_nan(int64_t count, const double *room) {
+    int filled = 1;
+    for (int64_t k = 0; k < count; k += 1) filled &= isnan(room[k]) != 0;
+    return filled;
+}
+
+static int is_nan_f32(int64_t count, const float *room) {
+    int filled = 1;
+    for (int64_t k = 0; k < count; k += 1) filled &= isnan(room[k]) != 0;
+    return filled;
+}
+
+/* Numbers in [-2, 2). */
+static void fill_rows(uint64_t seed, int64_t first_row, int64_t count, int64_t columns, double *out) {
+    for (int64_t k = 0; k < count * columns; k += 1)
+        out[k] = (double)(int64_t)scrambled(seed + (uint64_t)(first_row * columns + k)) / 4611686018427387904.0;
 }
 
 /* How the reading of a bad row fails: the same way each time, and on any thread. */
@@ -161,16 +173,38 @@ static int32_t fail_reading(const stream *s, int64_t first_row, double *x, doubl
  * drawn in answer() would not be. */
 enum { SPLIT_ROWS = 384 };
 
-int32_t read_callback(void *user, int64_t first_row, int64_t count, double *x, double *y) {
-    const owned *owner = user;
+static int32_t read_numbers(const owned *owner, int64_t first_row, int64_t count, double *x, double *y) {
     const stream *s = &owner->stream;
-    if (!is_promised(owner, first_row, count)) return TASKMET_CALLBACK_ERROR;
     fill_rows(s->seed, first_row, count, s->features, x);
     fill_rows(~s->seed, first_row, count, s->targets, y);
     if (s->bad_row >= first_row && s->bad_row - first_row < count) return fail_reading(s, first_row, x, y);
     if (s->rows >= SPLIT_ROWS) return TASKMET_CALLBACK_OK;
     const int32_t first = answer(owner->world, x, count * s->features);
     return first != TASKMET_CALLBACK_OK ? first : answer(owner->world, y, count * s->targets);
+}
+
+int32_t read_callback(void *user, int64_t first_row, int64_t count, double *x, double *y) {
+    const owned *owner = user;
+    const stream *s = &owner->stream;
+    if (!is_promised(owner, first_row, count, sizeof *x)) return TASKMET_CALLBACK_ERROR;
+    require_filled(is_nan(count * s->features, x) && is_nan(count * s->targets, y));
+    return read_numbers(owner, first_row, count, x, y);
+}
+
+/* The same numbers, as far as float32 has them: what is too large becomes infinite. */
+int32_t read_f32_callback(void *user, int64_t first_row, int64_t count, float *x, float *y) {
+    const owned *owner = user;
+    const stream *s = &owner->stream;
+    if (!is_promised(owner, first_row, count, sizeof *x)) return TASKMET_CALLBACK_ERROR;
+    require_filled(is_nan_f32(count * s->features, x) && is_nan_f32(count * s->targets, y));
+    double *numbers = malloc((size_t)(count * (s->features + s->targets)) * sizeof *numbers);
+    if (numbers == NULL) abort();
+    double *const targets = numbers + count * s->features;
+    const int32_t status = read_numbers(owner, first_row, count, numbers, targets);
+    for (int64_t k = 0; k < count * s->features; k += 1) x[k] = (float)numbers[k];
+    for (int64_t k = 0; k < count * s->targets; k += 1) y[k] = (float)targets[k];
+    free(numbers);
+    return status;
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- */

@@ -34,7 +34,7 @@ static taskmet_status call_metric_copy(world *w) {
 
 static taskmet_status call_metric_convert(world *w) {
     const argument a = read_argument(w, METRIC);
-    const taskmet_precision precision = wrong(w) ? (taskmet_precision)(below(w, 5) - 2) : (taskmet_precision)below(w, 2);
+    const taskmet_precision precision = precision_argument(w);
     taskmet_metric **made = (taskmet_metric **)output_handle(w);
     return adopt(w, METRIC, taskmet_metric_convert(a.handle, precision, made), (void **)made);
 }

@@ -54,7 +54,7 @@ static taskmet_status call_predictor_copy(world *w) {
 
 static taskmet_status call_predictor_convert(world *w) {
     const argument a = read_argument(w, PREDICTOR);
-    const taskmet_precision precision = wrong(w) ? (taskmet_precision)(below(w, 5) - 2) : (taskmet_precision)below(w, 2);
+    const taskmet_precision precision = precision_argument(w);
     taskmet_predictor **made = (taskmet_predictor **)output_handle(w);
     return adopt(w, PREDICTOR, taskmet_predictor_convert(a.handle, precision, made), (void **)made);
 }

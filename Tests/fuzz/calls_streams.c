@@ -12,7 +12,7 @@
 /* Now and then as many as are read by several threads. */
 static int64_t draw_rows(world *w) { return chance(w, 5) ? w->group * (100 + below(w, 100)) : w->rows; }
 
-static taskmet_status call_dataset_create_from_callback(world *w) {
+static owned *draw_stream(world *w) {
     owned *owner = new_owner(w);
     stream *s = &owner->stream;
     s->rows = size_argument(w, draw_rows(w));
@@ -20,6 +20,12 @@ static taskmet_status call_dataset_create_from_callback(world *w) {
     s->targets = size_argument(w, w->outputs);
     s->seed = next_random(w);
     s->bad_row = chance(w, w->mischief / 2) && s->rows > 0 ? below(w, s->rows) : -1;
+    return owner;
+}
+
+static taskmet_status call_dataset_create_from_callback(world *w) {
+    owned *owner = draw_stream(w);
+    const stream *s = &owner->stream;
     const taskmet_read_fn read = wrong(w) ? NULL : read_callback;
     taskmet_dataset **made = (taskmet_dataset **)output_handle(w);
     return adopt_owned(w, DATASET,
@@ -28,19 +34,30 @@ static taskmet_status call_dataset_create_from_callback(world *w) {
                        (void **)made, owner);
 }
 
+static taskmet_status call_dataset_create_from_callback_f32(world *w) {
+    owned *owner = draw_stream(w);
+    const stream *s = &owner->stream;
+    const taskmet_read_f32_fn read = wrong(w) ? NULL : read_f32_callback;
+    taskmet_dataset **made = (taskmet_dataset **)output_handle(w);
+    return adopt_owned(w, DATASET,
+                       taskmet_dataset_create_from_callback_f32(s->rows, s->features, s->targets, read, owner,
+                                                                release_owned, made),
+                       (void **)made, owner);
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- */
 /* Files                                                                                                            */
 
-static const char *draw_type(world *w) {
-    static const char *const others[] = {"<f4", ">f8", "<i8", "|O"};
-    return wrong(w) ? others[below(w, 4)] : "<f8";
+static const char *draw_type(world *w, taskmet_precision precision) {
+    static const char *const types[] = {"<f8", "<f4", ">f8", "<i8", "|O"};
+    return wrong(w) ? types[below(w, 5)] : types[precision == TASKMET_FLOAT32];
 }
 
 /* The header, padded as NumPy does it; columns 0: of one dimension. */
-static void write_header(world *w, FILE *file, int64_t rows, int64_t columns) {
+static void write_header(world *w, FILE *file, taskmet_precision precision, int64_t rows, int64_t columns) {
     char text[256], sizes[64];
     snprintf(sizes, sizeof sizes, columns == 0 ? "%" PRId64 "," : "%" PRId64 ", %" PRId64, rows, columns);
-    snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': %s, 'shape': (%s), }", draw_type(w),
+    snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': %s, 'shape': (%s), }", draw_type(w, precision),
              wrong(w) ? "True" : "False", sizes);
     const int version = wrong(w) ? (int)below(w, 256) : 1 + (int)below(w, 2);
     const size_t prefix = version == 1 ? 10 : 12;
@@ -52,17 +69,20 @@ static void write_header(world *w, FILE *file, int64_t rows, int64_t columns) {
 }
 
 /* A .npy file in the program's directory, which may claim sizes that it has not. */
-static const char *write_matrix(world *w, const char *name, int64_t rows, int64_t columns) {
+static const char *write_matrix(world *w, const char *name, taskmet_precision precision, int64_t rows,
+                                int64_t columns) {
     char *path = memory(w, 128);
     snprintf(path, 128, "%s/%s", w->directory, name);
     FILE *file = fopen(path, "wb");
     if (file == NULL) return path; /* which the library cannot open either */
     const int vector = columns == 1 && chance(w, 50);
-    write_header(w, file, size_argument(w, rows), vector ? 0 : size_argument(w, columns));
+    write_header(w, file, precision, size_argument(w, rows), vector ? 0 : size_argument(w, columns));
     const int64_t spoilt = wrong(w) ? below(w, rows * columns) : -1;
     for (int64_t k = 0; k < rows * columns; k += 1) {
         const double value = k == spoilt ? (chance(w, 50) ? NAN : -INFINITY) : 2 * uniform(w);
-        fwrite(&value, sizeof value, 1, file);
+        const float narrow = (float)value;
+        if (precision == TASKMET_FLOAT32) fwrite(&narrow, sizeof narrow, 1, file);
+        else fwrite(&value, sizeof value, 1, file);
     }
     if (wrong(w)) fputc(0, file);
     fclose(file);
@@ -78,7 +98,10 @@ static void shorten(world *w, const char *path) {
 
 static taskmet_status call_dataset_create_from_files(world *w) {
     const int64_t rows = draw_rows(w);
-    const char *x_path = write_matrix(w, "x", rows, w->inputs), *y_path = write_matrix(w, "y", rows, w->outputs);
+    const taskmet_precision precision = chance(w, 75) ? w->precision : (taskmet_precision)below(w, 2);
+    const taskmet_precision other = wrong(w) ? (taskmet_precision)below(w, 2) : precision;
+    const char *x_path = write_matrix(w, "x", precision, rows, w->inputs);
+    const char *y_path = write_matrix(w, "y", other, rows, w->outputs);
     taskmet_dataset **made = (taskmet_dataset **)output_handle(w);
     const taskmet_status status = taskmet_dataset_create_from_files(x_path, y_path, made);
     shorten(w, chance(w, 50) ? x_path : y_path);
@@ -89,7 +112,8 @@ static taskmet_status call_dataset_create_from_files(world *w) {
 }
 
 const call stream_calls[] = {
-    CALLS_OFTEN(dataset_create_from_callback, 20),
+    CALLS_OFTEN(dataset_create_from_callback, 15),
+    CALLS_OFTEN(dataset_create_from_callback_f32, 10),
     CALLS_OFTEN(dataset_create_from_files, 20),
     CALLS_END,
 };

@@ -66,6 +66,11 @@ int32_t case_argument(world *w, int32_t cases) {
     return chance(w, 50) ? cases : numbers[below(w, 4)];
 }
 
+taskmet_precision precision_argument(world *w) {
+    if (wrong(w)) return (taskmet_precision)(below(w, 5) - 2);
+    return chance(w, 75) ? w->precision : (taskmet_precision)below(w, 2);
+}
+
 double real_argument(world *w, double right) {
     static const double numbers[] = {NAN, INFINITY, -INFINITY, 0, -0.0, -1, 1, 1e300, -1e300, 1e-300, 5e-324, 1e308};
     return wrong(w) ? numbers[below(w, 12)] : right;
@@ -469,10 +474,17 @@ void begin_world(world *w, uint64_t seed, const char *directory) {
         "metric_create_constant", "metric_create_conditional", "workspace_create", "task_create_callback",
         "trainer_create", "trainer_create", "trainer_add_task", "trainer_add_task", "dataset_create",
         "linearization_create", "optimizer_create_adam"};
+    static const char *const first_f32[] = {
+        "dataset_create_f32", "dataset_create_f32", "dataset_create_from_callback_f32", "dataset_set_instances",
+        "dataset_set_instances", "predictor_create_linear", "predictor_create_mlp", "predictor_convert",
+        "predictor_convert", "metric_create_constant", "metric_create_conditional", "metric_convert", "metric_convert",
+        "workspace_create", "task_create_callback", "trainer_create", "trainer_create", "trainer_create",
+        "trainer_create", "trainer_add_task", "trainer_add_task", "linearization_create", "optimizer_create_adam"};
     memset(w, 0, sizeof *w);
     w->random = seed * UINT64_C(0xD1342543DE82EF95) + 1;
     w->directory = directory;
     w->thread = pthread_self();
+    w->precision = chance(w, 30) ? TASKMET_FLOAT32 : TASKMET_FLOAT64;
     w->mischief = mischief[below(w, 4)];
     w->inputs = 1 + below(w, 4);
     w->outputs = 1 + below(w, 3);
@@ -481,7 +493,9 @@ void begin_world(world *w, uint64_t seed, const char *directory) {
     need(taskmet_predictor_create_linear(w->inputs, w->outputs, 1, &w->probe_predictor));
     need(taskmet_metric_create_constant(w->outputs, TASKMET_STRUCTURE_SCALAR, 1, 0, &w->probe_metric));
     need(taskmet_task_create_callback(probe_callback, NULL, NULL, &w->probe_task));
-    for (size_t k = 0; k < sizeof first / sizeof first[0]; k += 1) perform_named(w, first[k]);
+    const int narrow = w->precision == TASKMET_FLOAT32;
+    const size_t count = narrow ? sizeof first_f32 / sizeof first_f32[0] : sizeof first / sizeof first[0];
+    for (size_t k = 0; k < count; k += 1) perform_named(w, narrow ? first_f32[k] : first[k]);
     w->badness = badness[below(w, 4)];
 }
 

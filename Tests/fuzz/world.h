@@ -76,6 +76,7 @@ typedef struct world {
     uint64_t random;
     int badness, mischief; /* per cent of arguments that are wrong, of callbacks that misbehave */
     int64_t inputs, outputs, rows, group; /* sizes that most objects have; rows of an instance */
+    taskmet_precision precision;          /* that most objects have */
     object objects[KINDS][MOST_OBJECTS];
     void *destroyed[KINDS][MOST_DESTROYED];
     owned *owners;
@@ -158,6 +159,7 @@ int64_t size_argument(world *, int64_t right);
 int64_t dimension_argument(world *, int64_t right);
 int64_t stride_argument(world *, int64_t columns);
 int32_t case_argument(world *, int32_t cases); /* 0 .. cases - 1 */
+taskmet_precision precision_argument(world *);
 double real_argument(world *, double right);
 double positive_argument(world *); /* about 1 */
 double share_argument(world *);    /* in (0, 1) */
@@ -209,6 +211,7 @@ int32_t losses_callback(void *user, const taskmet_task_batch *batch, double *los
 enum { CALLBACK_PARAMETERS = 3 }; /* of a predictor made of these; it has the world's number of outputs */
 extern const taskmet_predictor_callbacks predictor_callbacks;
 int32_t read_callback(void *user, int64_t first_row, int64_t count, double *x, double *y);
+int32_t read_f32_callback(void *user, int64_t first_row, int64_t count, float *x, float *y);
 /* user is the world. */
 int32_t progress_callback(void *user, const taskmet_record *record);
 int32_t interrupt_callback(void *user);

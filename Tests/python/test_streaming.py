@@ -1,4 +1,4 @@
-"""Datasets whose rows are read by blocks: from files and from a function; the same bits as in memory."""
+"""Datasets whose rows are read by blocks, from files or a function, in either dtype: the bits of rows in memory."""
 
 import gc
 import threading
@@ -26,31 +26,41 @@ def cost(batch):
     return np.sum(price * error**2), 2 * price * error
 
 
-def models():
-    predictor = taskmet.MLP(FEATURES, TARGETS, hidden=[5], activation="tanh", seed=1)
-    return predictor, taskmet.Metric.conditional(FEATURES, TARGETS, "diagonal", hidden=[4], seed=2)
+def models(dtype="float64"):
+    predictor = taskmet.MLP(FEATURES, TARGETS, hidden=[5], activation="tanh", seed=1, dtype=dtype)
+    return predictor, taskmet.Metric.conditional(FEATURES, TARGETS, "diagonal", hidden=[4], seed=2, dtype=dtype)
 
 
 def read(first, count):
     return X[first : first + count], Y[first : first + count]
 
 
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    return request.param
+
+
 @pytest.fixture(params=["files", "blocks"])
-def streamed(request, tmp_path):
+def streamed(request, dtype, tmp_path):
     grouping = {"instances": np.arange(0, ROWS + 1, 3), "weights": np.arange(ROWS) % 3 + 0.5}
     if request.param == "blocks":
-        return taskmet.Dataset.from_blocks(read, ROWS, FEATURES, TARGETS, **grouping)
-    np.save(tmp_path / "x.npy", X)
-    np.save(tmp_path / "y.npy", Y)
+        return taskmet.Dataset.from_blocks(read, ROWS, FEATURES, TARGETS, **grouping, dtype=dtype)
+    np.save(tmp_path / "x.npy", X.astype(dtype))
+    np.save(tmp_path / "y.npy", Y.astype(dtype))
     return taskmet.Dataset.from_files(tmp_path / "x.npy", tmp_path / "y.npy", **grouping)
 
 
-def in_memory():
-    return taskmet.Dataset(X, Y, instances=np.arange(0, ROWS + 1, 3), weights=np.arange(ROWS) % 3 + 0.5)
+def in_memory(dtype):
+    return taskmet.Dataset(X, Y, instances=np.arange(0, ROWS + 1, 3), weights=np.arange(ROWS) % 3 + 0.5, dtype=dtype)
 
 
-def test_losses_have_the_bits_of_the_rows_in_memory(streamed):
-    predictor, metric = models()
+def test_the_dtype_is_told(streamed, dtype):
+    assert streamed.dtype == np.dtype(dtype)
+    assert ("dtype=float32" in repr(streamed)) == (dtype == "float32")
+
+
+def test_losses_have_the_bits_of_the_rows_in_memory(streamed, dtype):
+    predictor, metric = models(dtype)
     w, c = generator.normal(size=predictor.parameter_count), generator.normal(size=(ROWS, TARGETS))
     for threads in (1, 2):
         workspace = taskmet.Workspace(threads)
@@ -60,17 +70,17 @@ def test_losses_have_the_bits_of_the_rows_in_memory(streamed):
                 taskmet.loss_hvp(predictor, metric, data, w, 0.1),
                 taskmet.hypergradient(predictor, metric, data, c, 0.1)[0],
             )
-            for data in (streamed, in_memory())
+            for data in (streamed, in_memory(dtype))
         ]
         assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
     assert streamed.shape == (ROWS, FEATURES, TARGETS, ROWS // 3)
 
 
 @pytest.mark.parametrize("options", [{}, {"threads": 2}, {"inner_batch": 20, "outer_batch": 30}], ids=str)
-def test_trainers_have_the_bits_of_the_rows_in_memory(streamed, options, tmp_path):
+def test_trainers_have_the_bits_of_the_rows_in_memory(streamed, dtype, options, tmp_path):
     trainers = []
-    for data in (streamed, in_memory()):
-        predictor, metric = models()
+    for data in (streamed, in_memory(dtype)):
+        predictor, metric = models(dtype)
         predictor.fit_standardization(data)
         trainers.append(taskmet.Trainer(predictor, metric, data, cost, outer_iterations=2, **OPTIONS, **options))
         trainers[-1].fit()
@@ -81,19 +91,46 @@ def test_trainers_have_the_bits_of_the_rows_in_memory(streamed, options, tmp_pat
     assert trainers[0].explain() == trainers[1].explain()
 
 
-def test_a_batch_of_everything_has_no_inputs(streamed):
+def test_a_batch_of_everything_has_no_inputs(streamed, dtype):
     seen = []
 
     def look(batch):
         seen.append((batch.instance_count, batch.inputs))
         return cost(batch)
 
-    taskmet.CallbackTask(look).evaluate(models()[0], streamed)
+    predictor, metric = models(dtype)
+    taskmet.CallbackTask(look).evaluate(predictor, streamed)
     assert seen[0][1] is None
-    predictor, metric = models()
     taskmet.Trainer(predictor, metric, streamed, look, outer_batch=4, outer_iterations=1, **OPTIONS).fit()
     count, inputs = seen[1]
-    assert count == 4 and inputs.shape == (12, FEATURES)
+    assert count == 4 and inputs.shape == (12, FEATURES) and inputs.dtype == np.float64
+    rows = {tuple(row) for row in X.astype(dtype).astype(np.float64)}
+    assert all(tuple(row) in rows for row in inputs)
+
+
+@pytest.mark.parametrize("made", [np.float32, np.float64, np.int64, ">f4", list, "strided"], ids=str)
+def test_blocks_of_any_type_are_converted(made, dtype):
+    x, y = np.round(8 * X), np.round(8 * Y)
+
+    def convert(part):
+        if made is list:
+            return part.tolist()
+        return np.repeat(part, 2, axis=1)[:, ::2] if made == "strided" else part.astype(made)
+
+    def convert_rows(first, count):
+        return convert(x[first : first + count]), convert(y[first : first + count])
+
+    data = taskmet.Dataset.from_blocks(convert_rows, ROWS, FEATURES, TARGETS, dtype=dtype)
+    kept = taskmet.Dataset(x, y, dtype=dtype)
+    assert taskmet.loss_value(*models(dtype), data) == taskmet.loss_value(*models(dtype), kept)
+
+
+def test_models_must_have_the_dtype(streamed, dtype):
+    other = "float64" if dtype == "float32" else "float32"
+    with pytest.raises(taskmet.InvalidArgumentError, match=f"must be the predictor's, {other}, is {dtype}"):
+        taskmet.loss_value(*models(other), streamed)
+    with pytest.raises(ValueError, match="dtype must be float64 or float32, got 'float16'"):
+        taskmet.Dataset.from_blocks(read, ROWS, FEATURES, TARGETS, dtype="float16")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -163,33 +200,45 @@ def test_what_another_thread_raised_too_is_not_left_to_later_calls():
         (lambda x, y: (x.astype(str), y), TypeError, "x must hold real numbers"),
     ],
 )
-def test_what_read_returns_is_checked(block, error, message):
-    data = taskmet.Dataset.from_blocks(lambda first, count: block(X[:count], Y[:count]), 100, FEATURES, TARGETS)
+def test_what_read_returns_is_checked(block, error, message, dtype):
+    def blocks(first, count):
+        return block(X[:count], Y[:count])
+
+    data = taskmet.Dataset.from_blocks(blocks, 100, FEATURES, TARGETS, dtype=dtype)
     with pytest.raises(error, match=message):
-        taskmet.loss_value(*models(), data)
+        taskmet.loss_value(*models(dtype), data)
 
 
-def test_files_are_checked(tmp_path):
+def test_numbers_that_float32_has_no_room_for():
+    data = taskmet.Dataset.from_blocks(lambda first, count: (X[:count] * 1e300, Y[:count]), 100, 3, 2, dtype="float32")
+    with pytest.raises(ValueError, match="x holds numbers that float32 has no room for"):
+        taskmet.loss_value(*models("float32"), data)
+
+
+def test_files_are_checked(tmp_path, dtype):
     x, y = tmp_path / "x.npy", tmp_path / "y.npy"
-    np.save(y, Y[:, 0])
+    np.save(y, Y[:, 0].astype(dtype))
+    rows = X.astype(dtype)
     for array, message in [
-        (X.astype(np.float32), "has descr <f4"),
-        (np.asfortranarray(X), "fortran_order False"),
-        (X[:, 0], "must have two dimensions"),
+        (X.astype(np.float16), "has descr <f2"),
+        (X.astype("float32" if dtype == "float64" else "float64"), f"x_path: .*, y_path: .* holds {dtype}"),
+        (np.asfortranarray(rows), "fortran_order False"),
+        (rows[:, 0], "must have two dimensions"),
         (X.astype(">f8"), "has descr >f8"),
     ]:
         np.save(x, array)
         with pytest.raises(taskmet.FormatError, match=message) as caught:
             taskmet.Dataset.from_files(x, y)
         assert str(x) in str(caught.value)
-    np.save(x, X[:7])
+    np.save(x, rows[:7])
     with pytest.raises(taskmet.ShapeError, match="7"):
         taskmet.Dataset.from_files(x, y)
     with pytest.raises(taskmet.FileError, match="x_path: cannot open"):
         taskmet.Dataset.from_files(tmp_path / "missing.npy", y)
     with open(x, "wb") as file:
-        np.lib.format.write_array(file, X, version=(2, 0))
-    assert taskmet.Dataset.from_files(x, y).shape == (ROWS, FEATURES, 1, ROWS)
+        np.lib.format.write_array(file, rows, version=(2, 0))
+    data = taskmet.Dataset.from_files(x, y)
+    assert data.shape == (ROWS, FEATURES, 1, ROWS) and data.dtype == np.dtype(dtype)
 
 
 def test_a_reader_lives_as_long_as_something_reads():

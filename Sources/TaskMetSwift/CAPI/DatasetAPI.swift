@@ -85,20 +85,39 @@ public func taskmet_dataset_borrow_f32(
   return createDataset("dataset_borrow_f32", rows, features, x, x_stride, targets, y, y_stride, dataset, owner)
 }
 
+/// A dataset of the rows that a function (nil: an error) writes.
+private func createDataset(
+  _ name: StaticString, _ rows: Int64, _ features: Int64, _ targets: Int64, _ read: CallbackRows.Function?,
+  _ user: UnsafeMutableRawPointer?, _ freeUser: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+  _ dataset: UnsafeMutablePointer<OpaquePointer?>?
+) -> taskmet_status {
+  call(name) {
+    let out = try requirePointer(dataset, "dataset")
+    let rows = try requireRowCount(rows)
+    let (features, targets) = (try requireWidth(features, "features"), try requireWidth(targets, "targets"))
+    guard let read else { throw TaskMetError.invalidArgument("read must not be NULL") }
+    let owner = CallbackUser(user, free: freeUser)
+    let source = CallbackRows(rows: rows, features: features, targets: targets, read, owner)
+    out.pointee = try makeHandle(Dataset(source), owning: owner)
+  }
+}
+
 @_cdecl("taskmet_dataset_create_from_callback") @implementation
 public func taskmet_dataset_create_from_callback(
   _ rows: Int64, _ features: Int64, _ targets: Int64, _ read: taskmet_read_fn!, _ user: UnsafeMutableRawPointer!,
   _ free_user: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
 ) -> taskmet_status {
-  call("dataset_create_from_callback") {
-    let out = try requirePointer(dataset, "dataset")
-    let rows = try requireRowCount(rows)
-    let (features, targets) = (try requireWidth(features, "features"), try requireWidth(targets, "targets"))
-    guard let read else { throw TaskMetError.invalidArgument("read must not be NULL") }
-    let owner = CallbackUser(user, free: free_user)
-    let source = CallbackRows(rows: rows, features: features, targets: targets, read, owner)
-    out.pointee = try makeHandle(Dataset(source), owning: owner)
-  }
+  createDataset(
+    "dataset_create_from_callback", rows, features, targets, read.map { .float64($0) }, user, free_user, dataset)
+}
+
+@_cdecl("taskmet_dataset_create_from_callback_f32") @implementation
+public func taskmet_dataset_create_from_callback_f32(
+  _ rows: Int64, _ features: Int64, _ targets: Int64, _ read: taskmet_read_f32_fn!, _ user: UnsafeMutableRawPointer!,
+  _ free_user: (@convention(c) (UnsafeMutableRawPointer?) -> Void)!, _ dataset: UnsafeMutablePointer<OpaquePointer?>!
+) -> taskmet_status {
+  createDataset(
+    "dataset_create_from_callback_f32", rows, features, targets, read.map { .float32($0) }, user, free_user, dataset)
 }
 
 @_cdecl("taskmet_dataset_create_from_files") @implementation

@@ -16,12 +16,13 @@ struct MatrixView {
     self.init(UnsafePointer(base), rows: rows, columns: columns, stride: stride)
   }
 
-  private init(_ base: UnsafeRawPointer, _ precision: Precision, rows: Int, columns: Int, stride: Int) {
+  /// Elements of a precision that is known only when they are looked at.
+  init(_ base: UnsafeRawPointer, _ precision: Precision, rows: Int, columns: Int, stride: Int? = nil) {
     self.base = base
     self.precision = precision
     self.rows = rows
     self.columns = columns
-    self.stride = stride
+    self.stride = stride ?? columns
   }
 
   /// The elements where they are, or nil where they are of another precision.
@@ -109,6 +110,21 @@ enum MatrixBuffer {
     }
   }
 
+  var precision: Precision {
+    switch self {
+    case .float64: .float64
+    case .float32: .float32
+    }
+  }
+
+  /// Where the element `offset` is.
+  func address(_ offset: Int = 0) -> UnsafeMutableRawPointer {
+    switch self {
+    case .float64(let buffer): UnsafeMutableRawPointer(buffer.base + offset)
+    case .float32(let buffer): UnsafeMutableRawPointer(buffer.base + offset)
+    }
+  }
+
   /// Contiguous rows from the beginning on.
   func view(rows: Int, columns: Int) -> MatrixView {
     switch self {
@@ -123,5 +139,21 @@ enum MatrixBuffer {
     case .float64(let buffer): matrix.copy(to: buffer.base + offset)
     case .float32(let buffer): matrix.copy(to: buffer.base + offset)
     }
+  }
+}
+
+/// The same that grows when asked for more, or for another precision, and otherwise keeps its memory. Contents are lost
+/// then.
+struct GrowingMatrixBuffer {
+  private var buffer: MatrixBuffer?
+
+  init() {}
+
+  mutating func reserve(_ count: Int, _ precision: Precision) throws -> MatrixBuffer {
+    if let buffer, buffer.precision == precision, buffer.count >= count { return buffer }
+    buffer = nil
+    let fresh = try MatrixBuffer(count: count, precision)
+    buffer = fresh
+    return fresh
   }
 }

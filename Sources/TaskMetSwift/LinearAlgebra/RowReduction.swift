@@ -7,6 +7,11 @@
 /// Rows of a tile of a network's, whose activations then stay in the second cache; of float64 numbers.
 let networkTileRows = 128
 
+extension Precision {
+  /// Rows of a tile of a network's in this precision: as many bytes as in float64.
+  var tileRows: Int { networkTileRows * Precision.float64.size / size }
+}
+
 /// How the rows of one problem are cut.
 struct RowReduction {
   let rows: Int

@@ -1,27 +1,32 @@
 // Rows that are not kept in memory: read block by block when they are needed, into memory that the reader brings.
 
-/// Features (rows x d) and targets (rows x n), the same at each reading.
+/// Features (rows x d) and targets (rows x n) of one precision, the same at each reading.
 class RowSource {
   let rows: Int
   let features: Int
   let targets: Int
+  let precision: Precision
   private let featureFingerprint = Lock<UInt64?>(nil)
 
-  init(rows: Int, features: Int, targets: Int) {
-    (self.rows, self.features, self.targets) = (rows, features, targets)
+  init(rows: Int, features: Int, targets: Int, _ precision: Precision) {
+    (self.rows, self.features, self.targets, self.precision) = (rows, features, targets, precision)
   }
 
   /// Whether features can be read without targets, and targets without features.
   var sidesAreSeparate: Bool { false }
 
-  /// Fills contiguous rows with finite numbers, on any thread; a side that is nil is not wanted, which happens only where
-  /// sides are separate.
-  func read(_ range: Range<Int>, x: UnsafeMutablePointer<Double>?, y: UnsafeMutablePointer<Double>?) throws {
+  /// Fills contiguous rows of the source's precision with finite numbers, on any thread; a side that is nil is not
+  /// wanted, which happens only where sides are separate.
+  func read(_ range: Range<Int>, x: UnsafeMutableRawPointer?, y: UnsafeMutableRawPointer?) throws {
     throw TaskMetError.unsupported("an abstract source of rows")
   }
 
-  /// How many rows are read at once where that many are wanted: 512 KiB of them, in whole tiles, of which there is one at least.
-  final var blockRows: Int { networkTileRows * max(1, (1 << 16) / (networkTileRows * (features + targets))) }
+  /// How many rows are read at once where that many are wanted: 512 KiB of them in either precision, in whole tiles, of
+  /// which there is one at least.
+  final var blockRows: Int {
+    let tileBytes = precision.tileRows * precision.size * (features + targets)
+    return precision.tileRows * max(1, blockBytes / tileBytes)
+  }
 
   /// Of all features; they are read for it once.
   final func fingerprint() throws -> UInt64 {
@@ -32,6 +37,9 @@ class RowSource {
     return hash.value
   }
 }
+
+/// What is read at once, where that is a tile at least.
+private let blockBytes = 1 << 19
 
 /// Which of features and targets are wanted.
 struct RowSides: OptionSet {
@@ -44,8 +52,8 @@ struct RowSides: OptionSet {
 
 /// Room for a block of rows, which remembers what was read into it last. One user at a time; takes no memory before it is used.
 final class RowBlock {
-  private var x = GrowingBuffer<Double>()
-  private var y = GrowingBuffer<Double>()
+  private var x = GrowingMatrixBuffer()
+  private var y = GrowingMatrixBuffer()
   private weak var source: RowSource?
   private var held = 0..<0
   private var sides: RowSides = []
@@ -60,20 +68,24 @@ final class RowBlock {
     {
       try fill(rows.lowerBound..<max(rows.upperBound, min(end, rows.lowerBound + source.blockRows)), source, wanted)
     }
-    let start = rows.lowerBound - held.lowerBound
-    func view(_ side: RowSides, _ base: UnsafeMutablePointer<Double>, _ columns: Int) -> MatrixView {
-      MatrixView(base + start * columns, rows: sides.contains(side) ? rows.count : 0, columns: columns)
+    let part = (rows.lowerBound - held.lowerBound)..<(rows.upperBound - held.lowerBound)
+    func view(_ side: RowSides, _ room: MatrixBuffer, _ columns: Int) -> MatrixView {
+      room.view(rows: held.count, columns: columns).rows(sides.contains(side) ? part : 0..<0)
     }
     return (
-      view(.features, try x.reserve(0), source.features), view(.targets, try y.reserve(0), source.targets)
+      view(.features, try x.reserve(0, source.precision), source.features),
+      view(.targets, try y.reserve(0, source.precision), source.targets)
     )
   }
 
   private func fill(_ rows: Range<Int>, _ source: RowSource, _ wanted: RowSides) throws {
     self.source = nil
     let read = source.sidesAreSeparate ? wanted : .both
-    let xRoom = read.contains(.features) ? try x.reserve(try checkedProduct(rows.count, source.features)) : nil
-    let yRoom = read.contains(.targets) ? try y.reserve(try checkedProduct(rows.count, source.targets)) : nil
+    func reserve(_ room: inout GrowingMatrixBuffer, _ columns: Int) throws -> UnsafeMutableRawPointer {
+      try room.reserve(try checkedProduct(rows.count, columns), source.precision).address()
+    }
+    let xRoom = read.contains(.features) ? try reserve(&x, source.features) : nil
+    let yRoom = read.contains(.targets) ? try reserve(&y, source.targets) : nil
     try source.read(rows, x: xRoom, y: yRoom)
     (self.source, held, sides) = (source, rows, read)
   }
@@ -154,7 +166,9 @@ struct BlockedMatrix {
 
   /// What tells these numbers from others, row by row, as a precision holds them (nil: their own).
   func fingerprint(roundedTo precision: Precision? = nil) throws -> UInt64 {
-    if precision == nil, case .source(let source, .features) = place, rows == source.rows {
+    if case .source(let source, .features) = place, precision ?? source.precision == source.precision,
+      rows == source.rows
+    {
       return try source.fingerprint()
     }
     var hash = Fingerprint()

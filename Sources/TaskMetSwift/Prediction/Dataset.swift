@@ -20,8 +20,8 @@ private enum RowStorage {
   case source(RowSource)
 }
 
-/// N rows: x (N x d), y (N x n), s_i >= 0. They are in memory, or streamed: read by blocks at each use. In memory x and y are
-/// of one precision; streamed rows, weights and contexts are float64.
+/// N rows: x (N x d), y (N x n), s_i >= 0. They are in memory, or streamed: read by blocks at each use. x and y are of
+/// one precision; weights and contexts are float64.
 final class Dataset: SharedObject {
   override var kind: StaticString { "dataset" }
 
@@ -78,11 +78,8 @@ final class Dataset: SharedObject {
         yRoom.store(y.rows(run), at: index * targets)
       }
     case .source(let reader):
-      guard case .float64(let xBuffer) = xRoom, case .float64(let yBuffer) = yRoom else {
-        throw TaskMetError.unsupported("rows that are streamed are float64")
-      }
       try forEachRun(rows, limit: reader.blockRows) { index, run in
-        try reader.read(run, x: xBuffer.base + index * features, y: yBuffer.base + index * targets)
+        try reader.read(run, x: xRoom.address(index * features), y: yRoom.address(index * targets))
       }
     }
     if let newWeights, let old = source.weights {
@@ -146,7 +143,7 @@ final class Dataset: SharedObject {
   init(_ source: RowSource) {
     features = source.features
     targets = source.targets
-    precision = .float64
+    precision = source.precision
     borrowed = nil
     storage = .source(source)
   }

@@ -3,10 +3,11 @@
 
 import Glibc
 
-/// A matrix of float64 in an open file. `name` is the argument that names the file.
+/// A matrix of float64 or float32 in an open file. `name` is the argument that names the file.
 final class NumPyFile {
   let rows: Int
   let columns: Int
+  let precision: Precision
   private let file: OpenFile
   private let dataOffset: Int
 
@@ -20,12 +21,13 @@ final class NumPyFile {
     }
     rows = header.shape[0]
     columns = header.shape.count == 1 ? 1 : header.shape[1]
+    precision = header.precision
     dataOffset = header.length
     guard rows >= 1, columns >= 1, rows <= Int(Int32.max), columns <= Int(Int32.max) else {
       throw header.fault("has shape \(header.shapeText): every size must be 1 to \(Int32.max)")
     }
     // Two sizes of 31 bits, times 8: no overflow but for the largest.
-    let (bytes, overflow) = (rows * columns).multipliedReportingOverflow(by: 8)
+    let (bytes, overflow) = (rows * columns).multipliedReportingOverflow(by: precision.size)
     guard !overflow, bytes == file.size - dataOffset else {
       throw header.fault(
         "holds \(file.size - dataOffset) bytes of data, and its shape \(header.shapeText) is "
@@ -33,35 +35,50 @@ final class NumPyFile {
     }
   }
 
-  /// Fills contiguous rows, which must be finite.
-  func read(_ range: Range<Int>, into out: UnsafeMutablePointer<Double>) throws {
-    let bytes = UnsafeMutableRawBufferPointer(start: out, count: 8 * range.count * columns)
-    try file.read(bytes, at: dataOffset + 8 * range.lowerBound * columns)
-    if let (row, column) = MatrixView(out, rows: range.count, columns: columns).firstNonFinite {
+  /// Fills contiguous rows of the file's precision, which must be finite.
+  func read(_ range: Range<Int>, into out: UnsafeMutableRawPointer) throws {
+    let rowBytes = precision.size * columns
+    let bytes = UnsafeMutableRawBufferPointer(start: out, count: range.count * rowBytes)
+    try file.read(bytes, at: dataOffset + range.lowerBound * rowBytes)
+    let view = MatrixView(out, precision, rows: range.count, columns: columns)
+    if let (row, column) = view.firstNonFinite {
       throw TaskMetError.format(
         "\(file.name): \(file.path): entry [\(range.lowerBound + row),\(column)] must be finite, is "
-          + "\(out[row * columns + column])")
+          + "\(view[row, column])")
     }
+  }
+
+  /// The file and what it holds, in messages.
+  var description: String {
+    "\(file.name): \(file.path) holds \(precision.name) ('\(precision.numPyType)')"
   }
 }
 
-/// Features and targets in two files.
+extension Precision {
+  /// The little-endian type's name in a file's header.
+  fileprivate var numPyType: String { self == .float64 ? "<f8" : "<f4" }
+}
+
+/// Features and targets in two files of one precision.
 final class FileRows: RowSource {
   private let x: NumPyFile
   private let y: NumPyFile
 
   init(x: NumPyFile, y: NumPyFile) throws {
+    guard x.precision == y.precision else {
+      throw TaskMetError.format("\(x.description), \(y.description); both must hold the same")
+    }
     guard x.rows == y.rows else {
       throw TaskMetError.shape("y_path: the file has \(y.rows) rows, that of x_path has \(x.rows)")
     }
     (self.x, self.y) = (x, y)
-    super.init(rows: x.rows, features: x.columns, targets: y.columns)
+    super.init(rows: x.rows, features: x.columns, targets: y.columns, x.precision)
   }
 
   override var sidesAreSeparate: Bool { true }
 
   override func read(
-    _ range: Range<Int>, x xRoom: UnsafeMutablePointer<Double>?, y yRoom: UnsafeMutablePointer<Double>?
+    _ range: Range<Int>, x xRoom: UnsafeMutableRawPointer?, y yRoom: UnsafeMutableRawPointer?
   ) throws {
     if let xRoom { try x.read(range, into: xRoom) }
     if let yRoom { try y.read(range, into: yRoom) }
@@ -73,6 +90,7 @@ private struct NumPyHeader {
   /// Bytes before the data.
   let length: Int
   private(set) var shape: [Int] = []
+  private(set) var precision = Precision.float64
   private let file: OpenFile
 
   /// Nobody's header is longer; NumPy refuses those above 10 000 characters.
@@ -106,9 +124,11 @@ private struct NumPyHeader {
       switch key {
       case "descr":
         let type = text.string()
-        guard type == "<f8" else {
-          throw fault("must hold little-endian float64 ('<f8'), has descr \(type ?? "of another kind")")
+        guard let known = Precision.allCases.first(where: { $0.numPyType == type }) else {
+          throw fault(
+            "must hold little-endian float64 ('<f8') or float32 ('<f4'), has descr \(type ?? "of another kind")")
         }
+        precision = known
       case "fortran_order":
         guard text.take("False") else { throw fault("must have fortran_order False: rows one after the other") }
       case "shape":

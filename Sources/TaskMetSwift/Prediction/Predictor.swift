@@ -146,7 +146,7 @@ final class NetworkPredictor: Predictor {
 
   override var isLinear: Bool { network.isLinear }
   override var hasNoCurvature: Bool { network.isPiecewiseLinearMap }
-  override var tileRows: Int? { networkTileRows * MemoryLayout<Double>.size / precision.size }
+  override var tileRows: Int? { precision.tileRows }
   override var numbersPerRow: Int { network.numbersPerRow(.curvature) + inputs + outputs }
   override var unpenalizedRanges: [Range<Int>] {
     penalizesBias ? [] : network.layers.compactMap { layer in layer.biasOffset.map { $0..<($0 + layer.outputs) } }

@@ -129,9 +129,9 @@ def copy_integers_from(address: int | None, count: int) -> NDArray[np.int64]:
     return out
 
 
-def copy_to(address: int, values: ArrayLike, shape: tuple[int, ...], name: str) -> None:
+def copy_to(address: int, values: ArrayLike, shape: tuple[int, ...], name: str, dtype: DTypeLike = np.float64) -> None:
     """Writes what a callback returned to where the library wants it; `name` is what the user returned."""
-    array = as_reals(values, name)
+    array = as_reals(values, name, dtype)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     array = np.ascontiguousarray(array)

@@ -338,6 +338,7 @@ PREDICTOR_PRODUCT = CFUNCTYPE(c_int32, c_void_p, c_int64, c_void_p, c_int64, c_v
 PREDICTOR_CURVATURE = CFUNCTYPE(c_int32, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_void_p)
 FREE = CFUNCTYPE(None, c_void_p)
 READ_FN = CFUNCTYPE(c_int32, c_void_p, c_int64, c_int64, c_void_p, c_void_p)
+READ_F32_FN = CFUNCTYPE(c_int32, c_void_p, c_int64, c_int64, c_void_p, c_void_p)
 TASK_FN = CFUNCTYPE(c_int32, c_void_p, POINTER(TaskBatch), c_void_p, c_void_p)
 LOSSES_FN = CFUNCTYPE(c_int32, c_void_p, POINTER(TaskBatch), c_void_p)
 ORACLE_FN = CFUNCTYPE(c_int32, c_void_p, POINTER(OracleBatch), c_void_p)
@@ -374,6 +375,7 @@ STRUCTS: dict[str, type[Structure]] = {
 }
 CALLBACKS = {
     "taskmet_read_fn": READ_FN,
+    "taskmet_read_f32_fn": READ_F32_FN,
     "taskmet_task_fn": TASK_FN,
     "taskmet_losses_fn": LOSSES_FN,
     "taskmet_oracle_fn": ORACLE_FN,
@@ -421,6 +423,10 @@ FUNCTIONS: dict[str, Prototype] = {
         [c_int64, c_int64, *MATRIX_F32, c_int64, *MATRIX_F32, FREE, c_void_p, NEW_HANDLE],
     ),
     "taskmet_dataset_create_from_callback": (Status, [c_int64, c_int64, c_int64, READ_FN, *USER, NEW_HANDLE]),
+    "taskmet_dataset_create_from_callback_f32": (
+        Status,
+        [c_int64, c_int64, c_int64, READ_F32_FN, *USER, NEW_HANDLE],
+    ),
     "taskmet_dataset_create_from_files": (Status, [c_char_p, c_char_p, NEW_HANDLE]),
     "taskmet_dataset_destroy": (None, [HANDLE]),
     "taskmet_dataset_refill": (Status, [HANDLE, *ROWS, *MATRIX, *VECTOR]),

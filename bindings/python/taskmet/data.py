@@ -46,19 +46,26 @@ class _Arrays:
 
 
 class _Reader:
-    """A function that gives rows in blocks, and their sizes."""
+    """A function that gives rows in blocks, their sizes, and "float64" or "float32"."""
 
-    def __init__(self, read: Callable[[int, int], Any], features: int, targets: int):
-        self.read, self.features, self.targets = read, features, targets
+    def __init__(self, read: Callable[[int, int], Any], features: int, targets: int, dtype: str):
+        self.read, self.features, self.targets, self.dtype = read, features, targets, dtype
 
 
-@_callbacks.entry(_native.READ_FN)
 def _read(reader: _Reader, first: int, count: int, x: int, y: int) -> None:
     block = reader.read(first, count)
     if not (isinstance(block, Sequence) and len(block) == 2):
         raise TypeError(f"read must return (x, y), got {type(block).__name__}")
     for address, values, columns, name in ((x, block[0], reader.features, "x"), (y, block[1], reader.targets, "y")):
-        copy_to(address, as_matrix(values, name), (count, columns), f"{name} of rows {first} to {first + count - 1}")
+        array = as_matrix(values, name, reader.dtype)
+        copy_to(address, array, (count, columns), f"{name} of rows {first} to {first + count - 1}", reader.dtype)
+
+
+# What the library calls, by dtype.
+_READERS = {
+    "float64": _callbacks.entry(_native.READ_FN)(_read),
+    "float32": _callbacks.entry(_native.READ_F32_FN)(_read),
+}
 
 
 class Dataset(NativeObject):
@@ -109,11 +116,11 @@ class Dataset(NativeObject):
         x, y = _rows(x, y, dtype)
         sizes = (len(x), x.shape[1], *matrix(x), y.shape[1], *matrix(y))
         if copy:
-            self._handle = create(_function("create", x), *sizes)
+            self._handle = create(_function("create", x.dtype.name), *sizes)
         else:
             arrays = _Arrays(x, y)
             key = _callbacks.register(arrays)
-            self._handle = _create_reading(key, arrays, _function("borrow", x), *sizes, _release, key)
+            self._handle = _create_reading(key, arrays, _function("borrow", x.dtype.name), *sizes, _release, key)
         self._describe_rows(instances, weights, context)
 
     @classmethod
@@ -126,10 +133,11 @@ class Dataset(NativeObject):
         weights: ArrayLike | None = None,
         context: Sequence[ArrayLike] | None = None,
     ) -> Dataset:
-        """Streams rows from two .npy files of little-endian float64 in C order, which must not change meanwhile.
+        """Streams rows from two .npy files in C order, which must not change meanwhile.
 
-        Rows are read by blocks at each use and not kept, so the files may be larger than memory; results have the same
-        bits as with the same arrays. In a task's batch of all instances ``inputs`` is None. A callback predictor gets a
+        Both files are of little-endian float64, or both of little-endian float32: the dataset's dtype is theirs. Rows
+        are read by blocks at each use and not kept, so the files may be larger than memory; results have the same bits
+        as with the same arrays. In a task's batch of all instances ``inputs`` is None. A callback predictor gets a
         block of rows at a time.
 
         Parameters
@@ -154,6 +162,7 @@ class Dataset(NativeObject):
         instances: Iterable[int] | None = None,
         weights: ArrayLike | None = None,
         context: Sequence[ArrayLike] | None = None,
+        dtype: DTypeLike = "float64",
     ) -> Dataset:
         """Streams rows that a function gives; otherwise as `from_files`.
 
@@ -164,8 +173,8 @@ class Dataset(NativeObject):
             features) and (count, targets), or (count,) for one column; the same at each call. With a workspace or a
             trainer of several threads it is also called on the library's own threads.
         rows, features, targets : int
-        instances, weights, context :
-            As for `Dataset`.
+        instances, weights, context, dtype :
+            As for `Dataset`. What `read` returns is converted to `dtype`.
 
         Examples
         --------
@@ -177,10 +186,11 @@ class Dataset(NativeObject):
         >>> Dataset.from_blocks(read, rows=1_000_000_000, features=2)
         <Dataset rows=1000000000 features=2 targets=1 instances=1000000000>
         """
-        reader = _Reader(read, features, targets)
+        dtype = precision_of(dtype)
+        reader = _Reader(read, features, targets, dtype)
         key = _callbacks.register(reader)
-        arguments = (rows, features, targets, _read, key, _release)
-        handle = _create_reading(key, reader, library.dataset_create_from_callback, *arguments)
+        arguments = (rows, features, targets, _READERS[dtype], key, _release)
+        handle = _create_reading(key, reader, _function("create_from_callback", dtype), *arguments)
         return cls._around(handle, instances, weights, context)
 
     @classmethod
@@ -215,7 +225,7 @@ class Dataset(NativeObject):
                 f"x and y must have {expected[0]} and {expected[1]} columns, got {x.shape[1]} and {y.shape[1]}"
             )
         w = None if weights is None else as_vector(weights, "weights")
-        _function("refill", x)(self.handle, len(x), *matrix(x), *matrix(y), *vector(w))
+        _function("refill", x.dtype.name)(self.handle, len(x), *matrix(x), *matrix(y), *vector(w))
 
     def set_instances(self, instances: Iterable[int]) -> None:
         """Groups the rows; see the parameter of the same name."""
@@ -274,9 +284,9 @@ class Dataset(NativeObject):
         return sizes + (" dtype=float32" if self.dtype == np.float32 else "")
 
 
-def _function(name: str, x: NDArray[Any]) -> Any:
-    """The library's function for arrays of x's type."""
-    return getattr(library, f"dataset_{name}" + ("_f32" if x.dtype == np.float32 else ""))
+def _function(name: str, dtype: str) -> Any:
+    """The library's function for rows of this type."""
+    return getattr(library, f"dataset_{name}" + ("_f32" if dtype == "float32" else ""))
 
 
 def _rows(x: ArrayLike, y: ArrayLike, dtype: DTypeLike) -> tuple[NDArray[Any], NDArray[Any]]:
