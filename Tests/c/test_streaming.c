@@ -440,7 +440,8 @@ static const struct failure {
 /* Each call of the reader in turn fails, until none is left to fail; nothing is written by the failed function. */
 static void test_failures(int64_t threads) {
     sources s;
-    set_up(&s, 1100, 60, 2, 0);
+    /* As many blocks in both precisions. */
+    set_up(&s, precision == TASKMET_FLOAT32 ? 2200 : 1100, 60, 2, 0);
     models m = make_models(&s, 4, 1, TASKMET_STRUCTURE_DIAGONAL);
     results expected = new_results(&m), got = new_results(&m);
     NEED(compute(&m, s.memory, s.rows, threads, &expected));
