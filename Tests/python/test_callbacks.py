@@ -233,7 +233,7 @@ def test_ctrl_c_in_a_call_that_asks_nobody():
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         timer.start()
-        taskmet.minimize(*arguments, solver="adam", max_iterations=300, gradient_tolerance=0.0)
+        taskmet.minimize(*arguments, solver="adam", max_iterations=2000, gradient_tolerance=0.0)
     timer.join()
 
 
@@ -324,7 +324,7 @@ def test_native_code_runs_without_the_gil():
     thread = threading.Thread(target=tick)
     thread.start()
     start = time.monotonic()
-    options = {"solver": "adam", "max_iterations": 200, "gradient_tolerance": 0.0}
+    options = {"solver": "adam", "max_iterations": 4000, "gradient_tolerance": 0.0}
     taskmet.minimize(taskmet.MLP(20, 1, [64]), metric, data, **options)
     seconds = time.monotonic() - start
     running = False
