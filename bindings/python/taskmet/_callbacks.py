@@ -28,10 +28,13 @@ OK, REJECT, STOP, ERROR = (_native.CALLBACK[name] for name in ("ok", "reject", "
 class _Call:
     """A native call in progress on a thread."""
 
-    __slots__ = ("exception", "in_main_thread")
+    __slots__ = ("elsewhere", "exception", "in_main_thread")
 
     def __init__(self) -> None:
         self.exception: BaseException | None = None
+        #: What was raised meanwhile on a thread of the library's own. Which call such a thread works for is not known:
+        #: all that are in progress get it, and where several fail in callbacks, one may raise what belongs to another.
+        self.elsewhere: BaseException | None = None
         self.in_main_thread = threading.current_thread() is threading.main_thread()
 
 
@@ -44,41 +47,8 @@ class _Calls(threading.local):
 
 _calls = _Calls()
 
-
-class _Elsewhere:
-    """What functions raised on threads of the library's own, while any thread's native call is in progress.
-
-    Which call such a thread works for is not known here: where native calls of several threads fail in callbacks at
-    once, one may raise what belongs to the other.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.calls = 0
-        self.exceptions: list[BaseException] = []
-
-    def begin(self) -> int:
-        """A call begins; the answer tells what is raised from now on."""
-        with self.lock:
-            self.calls += 1
-            return len(self.exceptions)
-
-    def keep(self, exception: BaseException) -> None:
-        with self.lock:
-            if self.calls:
-                self.exceptions.append(exception)
-
-    def end(self, begun: int) -> BaseException | None:
-        """A call ends: the first exception since it began. The last call to end leaves nothing to later ones."""
-        with self.lock:
-            self.calls -= 1
-            first = next(iter(self.exceptions[begun:]), None)
-            if not self.calls:
-                self.exceptions.clear()
-            return first
-
-
-_elsewhere = _Elsewhere()
+#: All threads' native calls in progress. No lock: a fork could leave it taken in the child.
+_running: set[_Call] = set()
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Ctrl-C
@@ -137,29 +107,30 @@ def call(function: Callable[..., Any], *arguments: Any) -> None:
     if main:
         _interrupts.can_raise = False
     _calls.stack.append(current)
-    begun, elsewhere = _elsewhere.begin(), None
+    _running.add(current)
     try:
         function(*arguments)
     except TaskMetError as error:
         failure = error
     finally:
-        elsewhere = _elsewhere.end(begun)
+        _running.discard(current)
         _calls.stack.pop()
         if main:
             _interrupts.can_raise = could_raise
         if installed:
             _interrupts.remove()
     if current.exception is not None:
-        failure, current.exception = current.exception, None
-    elif elsewhere is not None and isinstance(failure, CallbackError):
-        failure = elsewhere
+        failure = current.exception
+    elif current.elsewhere is not None and isinstance(failure, CallbackError):
+        failure = current.elsewhere
+    current.exception = current.elsewhere = None
     try:
         if main:
             _interrupts.deliver()
         if failure is not None:
             raise failure
     finally:
-        del failure, elsewhere  # their tracebacks hold this frame: without this, a cycle
+        del failure  # its traceback holds this frame: without this, a cycle
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -217,8 +188,10 @@ def _owner(user: int) -> Any:
 
 
 def _keep(exception: BaseException, current: _Call | None) -> None:
-    """Keeps the first exception with the call in progress on this thread."""
+    """Keeps the first exception with the call in progress on this thread, or with all where there is none."""
     if current is None:
-        _elsewhere.keep(exception)
+        for call in list(_running):
+            if call.elsewhere is None:
+                call.elsewhere = exception
     elif current.exception is None:
         current.exception = exception
